@@ -1,0 +1,22 @@
+//! The words that every part of Entente shares: identifiers, time, faults, secrets, the envelope.
+//!
+//! Nothing in here does I/O. Identifiers are newtypes without `Deref` and are parsed once, at the
+//! edge; an account is always (partner, number), so no interface can take a bare number.
+
+mod envelope;
+mod fault;
+mod ids;
+mod seal;
+mod secret;
+mod time;
+mod units;
+
+pub use envelope::{Class, Envelope, EnvelopeError, MAX_STANZA_ID_BYTES, TraceContext};
+pub use fault::{Fault, FaultKind};
+pub use ids::{
+    AccountId, Counter, Epoch, IdError, Offset, PartnerId, Position, Sequence, SessionId, ShardId,
+};
+pub use seal::SealKey;
+pub use secret::{Secret, random_array};
+pub use time::Timestamp;
+pub use units::{ByteSize, Span, UnitError};
