@@ -94,7 +94,7 @@ fn write(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::
     let smallest = units.iter().min_by_key(|(_, scale)| *scale);
     match largest.or(smallest) {
         Some((name, scale)) => write!(f, "{}{name}", value / scale),
-        None => value.fmt(f),
+        None => write!(f, "{value}"),
     }
 }
 
