@@ -3,19 +3,28 @@
 //! Nothing in here does I/O. Identifiers are newtypes without `Deref` and are parsed once, at the
 //! edge; an account is always (partner, number), so no interface can take a bare number.
 
+mod account;
+mod content;
 mod envelope;
 mod fault;
 mod ids;
+mod placement;
 mod seal;
 mod secret;
 mod time;
 mod units;
 
+pub use account::{
+    AccountFacts, Bundle, EnlistChange, Enlisted, Enlistment, KyberPrekey, MAX_VISIBLE_ID_BYTES,
+    OneTimePrekey, PrekeyCount, PrekeyUpload, SignedPrekey, VisibleId,
+};
+pub use content::{Content, Delivered, FailReason, Failed};
 pub use envelope::{Class, Envelope, EnvelopeError, MAX_STANZA_ID_BYTES, TraceContext};
 pub use fault::{Fault, FaultKind};
 pub use ids::{
     AccountId, Counter, Epoch, IdError, Offset, PartnerId, Position, Sequence, SessionId, ShardId,
 };
+pub use placement::Placement;
 pub use seal::SealKey;
 pub use secret::{Secret, random_array};
 pub use time::Timestamp;
