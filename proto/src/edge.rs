@@ -10,7 +10,9 @@
 //! positions the client's own counters were zero; the edge turns positions into `h` modulo 2^32.
 //!
 //! **Credit.** The owner sends at most as many bytes of deliveries as the edge has granted to the
-//! session, so that a slow reader costs its own grant and blocks nobody else on the stream.
+//! session, so that a slow reader costs its own grant and blocks nobody else on the stream. Both
+//! sides count with [`credit_cost`]. The owner may send while any credit is left, so that a stanza
+//! larger than what is left gets through; the overdraft is paid by the next grant.
 //!
 //! **Invariants**
 //! - [`ToEdge::Handled`] covers a position only after that stanza was appended durably, refused by a
@@ -216,6 +218,19 @@ pub enum ToEdge {
         /// Why.
         why: Unresumable,
     },
+}
+
+/// What a delivery takes from a session's credit, in bytes: its payload or ids, and a fixed part for
+/// the rest of the item. Both sides count with this, so that grants and use never drift apart.
+pub fn credit_cost(content: &Content) -> u32 {
+    const FIXED: usize = 128;
+    let bytes = match content {
+        Content::Delivered(delivered) => delivered.ids.iter().map(Bytes::len).sum(),
+        Content::Failed(failed) => failed.id.len(),
+        Content::IdentityChanged { .. } => 0,
+        Content::Stanza(payload) => payload.len(),
+    };
+    u32::try_from(bytes.saturating_add(FIXED)).unwrap_or(u32::MAX)
 }
 
 /// Why a session ended on the owner's side.
