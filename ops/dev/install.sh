@@ -27,9 +27,10 @@ need_commands() {
     local sudo=()
     [ "$(id -u)" -eq 0 ] || sudo=(sudo)
     echo "installing Debian packages: ${packages[*]}"
-    "${sudo[@]}" apt-get update -qq
+    # Progress is of no interest; errors come on the other stream.
+    "${sudo[@]}" apt-get update -qq >/dev/null
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${packages[@]}"
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
 # need_rust checks for cargo. The toolchain itself is pinned in rust-toolchain.toml, and rustup
