@@ -12,8 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::seal::TAG_BYTES;
-use crate::{AccountId, Epoch, PartnerId, Position, SealKey, Timestamp};
+use crate::{AccountId, Epoch, PartnerId, Position, SealKey, TAG_BYTES, Timestamp};
 
 /// Longest stanza id that is admitted, in bytes. Clients use 10 to 40; a dedupe window hashes it.
 pub const MAX_STANZA_ID_BYTES: usize = 256;

@@ -25,7 +25,7 @@ pub use ids::{
     AccountId, Counter, Epoch, IdError, Offset, PartnerId, Position, Sequence, SessionId, ShardId,
 };
 pub use placement::Placement;
-pub use seal::SealKey;
+pub use seal::{SealKey, TAG_BYTES};
 pub use secret::{Secret, random_array};
 pub use time::Timestamp;
 pub use units::{ByteSize, Span, UnitError};

@@ -2,8 +2,8 @@
 
 use ring::hmac;
 
-/// Bytes of the tag: HMAC-SHA-256 cut to 128 bits (RFC 2104 section 5 allows half the output).
-pub(crate) const TAG_BYTES: usize = 16;
+/// Bytes of a seal: HMAC-SHA-256 cut to 128 bits (RFC 2104 section 5 allows half the output).
+pub const TAG_BYTES: usize = 16;
 
 /// A key shared by the edges and the shard owners of one deployment, not by the broker.
 #[derive(Clone)]
@@ -15,7 +15,8 @@ impl SealKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    pub(crate) fn tag(&self, data: &[u8]) -> [u8; TAG_BYTES] {
+    /// The seal of some bytes.
+    pub fn tag(&self, data: &[u8]) -> [u8; TAG_BYTES] {
         let full = hmac::sign(&self.0, data);
         let mut tag = [0; TAG_BYTES];
         tag.iter_mut()
@@ -24,7 +25,8 @@ impl SealKey {
         tag
     }
 
-    pub(crate) fn is_tag_of(&self, tag: &[u8], data: &[u8]) -> bool {
+    /// Whether `tag` is the seal of `data`; takes the same time for any wrong tag.
+    pub fn is_tag_of(&self, tag: &[u8], data: &[u8]) -> bool {
         use subtle::ConstantTimeEq;
         tag.ct_eq(&self.tag(data)).into()
     }

@@ -1,0 +1,287 @@
+//! Mailboxes and sessions: what arrives, who receives, what is settled, what failed.
+
+use bytes::Bytes;
+use entente_core::{
+    AccountId, Class, Content, Delivered, Envelope, Epoch, FailReason, Failed, Sequence, SessionId,
+};
+
+use crate::account::{Entry, Meta, Resume};
+use crate::effect::{Effect, Ended};
+use crate::outbox::{OutputItem, Target};
+use crate::shard::{SILENCE, Shard};
+use crate::store::StoreError;
+
+/// How long gateway-made content waits.
+const STATED_LIFE: std::time::Duration = SILENCE;
+
+impl Shard {
+    /// A user's stanza: once per id, into the mailbox of its recipient, or a failure notice back.
+    pub(super) fn stanza(&mut self, envelope: Envelope) -> Result<(), StoreError> {
+        if envelope.class != Class::Durable || !self.is_new(&envelope) {
+            return Ok(());
+        }
+        let (from, to) = (envelope.from, envelope.to);
+        let size = u32::try_from(envelope.payload.len()).unwrap_or(u32::MAX);
+        let refused = match self.account(to)? {
+            // The same answer for an unknown account and for one that does not want this sender.
+            None => Some(FailReason::Undeliverable),
+            Some(found) if found.row.blocked.contains(&from) => Some(FailReason::Undeliverable),
+            Some(found) if !found.has_room(size) => Some(FailReason::MailboxFull),
+            Some(_) => None,
+        };
+        if let Some(why) = refused {
+            return self.emit(
+                from,
+                Content::Failed(Failed {
+                    to,
+                    id: copy(&envelope.id),
+                    why,
+                }),
+            );
+        }
+        let meta = Meta {
+            from: Some(from),
+            id: envelope.id,
+            wants_receipt: envelope.wants_receipt,
+            admitted: envelope.admitted,
+            expires: envelope.expires,
+            size,
+        };
+        let now = self.row.time;
+        if let Some(found) = self.account(to)? {
+            found.meet(from, now);
+        }
+        self.arrive(to, meta, Content::Stanza(envelope.payload))
+    }
+
+    fn is_new(&mut self, envelope: &Envelope) -> bool {
+        let fingerprint = if envelope.id.is_empty() {
+            // Without an id only the place in the sender's session tells a repetition.
+            let epoch = envelope.epoch.value().to_be_bytes();
+            let position = envelope.position.value().to_be_bytes();
+            self.dedupe
+                .fingerprint(&[&epoch, &position, &envelope.payload])
+        } else {
+            self.dedupe.fingerprint(&[&envelope.id])
+        };
+        let sender = (envelope.from, envelope.from_device);
+        self.dedupe.insert(sender, fingerprint, self.row.time)
+    }
+
+    /// Gateway-made content for an account of this shard. Never causes a notice itself.
+    pub(super) fn state_to(&mut self, to: AccountId, content: Content) -> Result<(), StoreError> {
+        let size = match &content {
+            Content::Delivered(delivered) => delivered.ids.iter().map(Bytes::len).sum(),
+            Content::Failed(failed) => failed.id.len(),
+            Content::IdentityChanged { .. } | Content::Stanza(_) => 64,
+        };
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let now = self.row.time;
+        let Some(found) = self.account(to)? else {
+            return Ok(());
+        };
+        if !found.has_room(size) {
+            return Ok(());
+        }
+        if let Content::Delivered(delivered) = &content {
+            found.meet(delivered.by, now);
+        }
+        let meta = Meta {
+            from: None,
+            id: Bytes::new(),
+            wants_receipt: false,
+            admitted: now,
+            expires: now.plus(STATED_LIFE),
+            size,
+        };
+        self.arrive(to, meta, content)
+    }
+
+    fn arrive(&mut self, to: AccountId, meta: Meta, content: Content) -> Result<(), StoreError> {
+        // A delivered receipt alone wakes nobody: it can wait for the next message.
+        let worth_waking = !matches!(content, Content::Delivered(_));
+        let Some(found) = self.account(to)? else {
+            return Ok(());
+        };
+        found.dirty = true;
+        let sequence = found.push(meta, content);
+        let wake = found.row.session.is_none() && !found.row.waking && worth_waking;
+        found.row.waking |= wake;
+        if found.row.session.is_some() {
+            self.effects.push(Effect::Arrived {
+                account: to,
+                sequence,
+            });
+        }
+        if wake {
+            self.wake(to);
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, account: AccountId) {
+        self.outboxes
+            .entry(Target::Wake)
+            .or_default()
+            .push(OutputItem::Wake { account });
+        self.row_dirty = true;
+    }
+
+    pub(super) fn open(
+        &mut self,
+        account: AccountId,
+        session: SessionId,
+    ) -> Result<(), StoreError> {
+        let now = self.row.time;
+        let Some(found) = self.account(account)? else {
+            self.effects.push(Effect::Unknown { session });
+            return Ok(());
+        };
+        found.dirty = true;
+        found.row.epoch = found.row.epoch.next();
+        found.row.seen = now;
+        found.row.waking = false;
+        let opened = Effect::Opened {
+            account,
+            session,
+            epoch: found.row.epoch,
+            waiting: u32::try_from(found.mailbox.len()).unwrap_or(u32::MAX),
+            last: found.row.last,
+        };
+        let replaced = found.row.session.replace(session);
+        if let Some(session) = replaced {
+            self.effects.push(Effect::Closed {
+                account,
+                session,
+                why: Ended::Replaced,
+            });
+        }
+        self.effects.push(opened);
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, account: AccountId, epoch: Epoch) -> Result<(), StoreError> {
+        let now = self.row.time;
+        let Some(found) = self
+            .account(account)?
+            .filter(|found| found.row.epoch == epoch)
+        else {
+            return Ok(());
+        };
+        if found.row.session.take().is_none() {
+            return Ok(());
+        }
+        found.dirty = true;
+        found.row.seen = now;
+        let waits = |entry: &Entry| entry.meta.from.is_some();
+        let wake = found.mailbox.iter().any(waits);
+        found.row.waking = wake;
+        if wake {
+            self.wake(account);
+        }
+        Ok(())
+    }
+
+    pub(super) fn resumable(
+        &mut self,
+        account: AccountId,
+        epoch: Epoch,
+        digest: [u8; 16],
+    ) -> Result<(), StoreError> {
+        if let Some(found) = self
+            .account(account)?
+            .filter(|found| found.row.epoch == epoch)
+        {
+            let handled = match found.row.resume {
+                Some(resume) if resume.digest == digest => resume.handled,
+                _ => 0,
+            };
+            found.row.resume = Some(Resume {
+                epoch,
+                digest,
+                handled,
+            });
+            found.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// The device has everything up to a sequence: the mailbox lets go, and senders who asked are
+    /// told. This is the only place where a delivered receipt is made.
+    pub(super) fn settle(
+        &mut self,
+        account: AccountId,
+        epoch: Epoch,
+        through: Sequence,
+        handled: u32,
+    ) -> Result<(), StoreError> {
+        let at = self.row.time;
+        let Some(found) = self
+            .account(account)?
+            .filter(|found| found.row.epoch == epoch)
+        else {
+            return Ok(());
+        };
+        if let Some(resume) = found
+            .row
+            .resume
+            .as_mut()
+            .filter(|resume| resume.epoch == epoch)
+        {
+            resume.handled = handled;
+        }
+        found.dirty = true;
+        let mut receipts: Vec<(AccountId, Vec<Bytes>)> = Vec::new();
+        for entry in found.settle(through) {
+            let Some(from) = entry.meta.from.filter(|_| entry.meta.wants_receipt) else {
+                continue;
+            };
+            match receipts.iter_mut().find(|(sender, _)| *sender == from) {
+                Some((_, ids)) => ids.push(copy(&entry.meta.id)),
+                None => receipts.push((from, vec![copy(&entry.meta.id)])),
+            }
+        }
+        for (sender, ids) in receipts {
+            self.emit(
+                sender,
+                Content::Delivered(Delivered {
+                    by: account,
+                    ids,
+                    at,
+                }),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Fails the entries of an account whose time is over, if there are any by the log's time.
+    pub(super) fn expire(&mut self, account: AccountId) -> Result<(), StoreError> {
+        let now = self.row.time;
+        let Some(found) = self.account(account)? else {
+            return Ok(());
+        };
+        let over = found.expire(now);
+        found.dirty |= !over.is_empty();
+        self.fail(account, over, FailReason::Expired)
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        to: AccountId,
+        entries: Vec<Entry>,
+        why: FailReason,
+    ) -> Result<(), StoreError> {
+        for entry in entries {
+            if let Some(from) = entry.meta.from {
+                let id = copy(&entry.meta.id);
+                self.emit(from, Content::Failed(Failed { to, id, why }))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A slice shares the whole record; what outlives the record is copied out of it.
+fn copy(id: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(id)
+}
