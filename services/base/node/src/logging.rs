@@ -1,0 +1,184 @@
+//! Log lines to standard error, in the form that the operator chose.
+//!
+//! In: the settings. Out: a handle that changes the level while the process runs. What may be in a
+//! line is decided where it is written; this only formats.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// The `[log]` section of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Levels, such as `info` or `info,entente_router=debug`.
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// For whom log lines are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Changes the level of the running process. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+
+impl LogHandle {
+    /// Puts another filter in place.
+    ///
+    /// # Errors
+    /// When it cannot be read; the old one stays.
+    pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
+        let filter = parse(filter)?;
+        self.0.reload(filter).map_err(|_| LogError::Gone)
+    }
+}
+
+/// Why logging is not as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// Logging was set up before in this process.
+    #[error("logging is set up already")]
+    AlreadySet,
+    /// The filter cannot be read.
+    #[error("log.filter `{given}` is not a list of levels")]
+    BadFilter {
+        /// The filter.
+        given: String,
+    },
+    /// The logger does not exist any more.
+    #[error("logging has ended")]
+    Gone,
+}
+
+/// Sends the log lines of the whole process to standard error.
+///
+/// # Errors
+/// When the filter cannot be read, or the process has a logger already.
+pub fn init_logging(settings: &LogSettings) -> Result<LogHandle, LogError> {
+    let (subscriber, handle) = subscriber(settings, io::stderr)?;
+    subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
+    Ok(handle)
+}
+
+fn subscriber<W>(
+    settings: &LogSettings,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + 'static, LogHandle), LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(parse(&settings.filter)?);
+    let lines = fmt::layer().with_writer(writer).with_ansi(false);
+    let lines = match settings.format {
+        LogFormat::Human => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let subscriber = Registry::default().with(filter).with(lines);
+    Ok((subscriber, LogHandle(handle)))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let bad = || LogError::BadFilter {
+        given: filter.to_owned(),
+    };
+    if filter.trim().is_empty() {
+        return Err(bad());
+    }
+    EnvFilter::try_new(filter).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings(format: LogFormat, filter: &str) -> LogSettings {
+        LogSettings {
+            format,
+            filter: filter.to_owned(),
+        }
+    }
+
+    fn lines(settings: &LogSettings, write: impl FnOnce(&LogHandle)) -> Vec<String> {
+        let sink = Sink::default();
+        let to = sink.clone();
+        let (subscriber, handle) = subscriber(settings, move || to.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || write(&handle));
+        let text = String::from_utf8(sink.0.lock().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn json_lines_have_fields() {
+        let lines = lines(&settings(LogFormat::Json, "info"), |_| {
+            tracing::info!(shard = 3, "taken over");
+        });
+        assert_eq!(lines.len(), 1);
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["message"], "taken over");
+        assert_eq!(line["shard"], 3);
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn the_filter_holds_and_can_be_changed() {
+        let lines = lines(&settings(LogFormat::Human, "warn"), |handle| {
+            tracing::info!("hidden");
+            handle.set_filter("info").unwrap();
+            tracing::info!("shown");
+            assert!(handle.set_filter("entente=loud").is_err());
+            tracing::info!("still shown");
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].ends_with("shown") && !lines[0].contains('{'));
+    }
+
+    #[test]
+    fn bad_filters_are_refused_at_start() {
+        for bad in ["", " ", "entente=loud", "=="] {
+            let made = subscriber(&settings(LogFormat::Human, bad), io::sink);
+            assert!(matches!(made, Err(LogError::BadFilter { .. })), "{bad}");
+        }
+    }
+}
