@@ -275,7 +275,11 @@ impl SignalUser {
     ///
     /// # Errors
     /// What libsignal says: malformed, forged, seen before, or of no known session.
-    pub fn decrypt(&mut self, peer: AccountId, sealed: &Ciphertext) -> Result<Vec<u8>, SignalError> {
+    pub fn decrypt(
+        &mut self,
+        peer: AccountId,
+        sealed: &Ciphertext,
+    ) -> Result<Vec<u8>, SignalError> {
         let bytes = sealed.bytes.as_slice();
         let message = match sealed.form {
             Form::Message => CiphertextMessage::SignalMessage(SignalMessage::try_from(bytes)?),

@@ -41,10 +41,16 @@ fn two_users_talk_through_bundles() {
 
     let answer = bob.user.encrypt(alice.account, b"and back").unwrap();
     assert_eq!(answer.form, Form::Message);
-    assert_eq!(alice.user.decrypt(bob.account, &answer).unwrap(), b"and back");
+    assert_eq!(
+        alice.user.decrypt(bob.account, &answer).unwrap(),
+        b"and back"
+    );
     let next = alice.user.encrypt(bob.account, b"ratcheted").unwrap();
     assert_eq!(next.form, Form::Message);
-    assert_eq!(bob.user.decrypt(alice.account, &next).unwrap(), b"ratcheted");
+    assert_eq!(
+        bob.user.decrypt(alice.account, &next).unwrap(),
+        b"ratcheted"
+    );
 }
 
 #[test]
@@ -81,10 +87,7 @@ fn a_bundle_without_kyber_or_with_a_forged_signature_opens_nothing() {
     let (mut alice, bob) = (peer(1), peer(2));
     let mut bare = bob.bundle.clone();
     bare.kyber = None;
-    assert!(matches!(
-        alice.user.open(&bare),
-        Err(SignalError::NoKyber)
-    ));
+    assert!(matches!(alice.user.open(&bare), Err(SignalError::NoKyber)));
     let mut forged = bob.bundle.clone();
     forged.signed.key = alice.bundle.signed.key;
     assert!(matches!(
