@@ -74,9 +74,9 @@ impl Curve25519Key {
         bytes
     }
 
-    /// Names the key by SHA-256 of its 32 bytes, as a token's `cnf` does.
+    /// Names the key as a token's `cnf.jkt` does (RFC 7638 over an X25519 JWK).
     pub fn thumbprint(&self) -> [u8; 32] {
-        thumbprint(&self.0)
+        thumbprint("X25519", &self.0)
     }
 
     /// Checks a signature that the owner of this key made over `message`.

@@ -42,10 +42,13 @@ pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// SHA-256 of a key's bytes: names the key where the key itself is not needed.
-pub fn thumbprint(key: &[u8]) -> [u8; 32] {
+/// Names a key of RFC 8037 by SHA-256 over its JWK in canonical form (RFC 7638 section 3).
+///
+/// `curve` is the JWK's `crv`: `X25519` or `Ed25519`.
+pub fn thumbprint(curve: &str, key: &[u8; 32]) -> [u8; 32] {
+    let jwk = format!(r#"{{"crv":"{curve}","kty":"OKP","x":"{}"}}"#, encode(key));
     let mut print = [0; 32];
-    let full = digest::digest(&digest::SHA256, key);
+    let full = digest::digest(&digest::SHA256, jwk.as_bytes());
     print
         .iter_mut()
         .zip(full.as_ref())
@@ -84,12 +87,14 @@ mod tests {
         assert_eq!(decode_within("BAUG=", 9), Err(KeyError::BadText));
     }
 
+    /// RFC 8037 appendix A.3.
     #[test]
-    fn thumbprint_is_sha_256() {
-        let print = thumbprint(b"abc");
+    fn thumbprint_is_that_of_rfc_8037() {
+        let key = decode_array("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        let print = thumbprint("Ed25519", &key);
         assert_eq!(
             encode(&print),
-            "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
         );
     }
 
