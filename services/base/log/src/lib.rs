@@ -9,12 +9,16 @@
 //! - Records of a partition have rising offsets; a reader tolerates holes and repeated payloads.
 //! - A log that cannot promise durability refuses: it never accepts and hopes.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod memory;
 mod port;
+pub mod segment;
 mod tail;
 
 pub use error::LogError;
 pub use memory::{Faults, MemoryLog};
 pub use port::{Append, Appended, Health, Log, Record};
+pub use segment::{Fsync, OpenError, Recovered, SegmentConfig, SegmentLog};
 pub use tail::Tail;

@@ -23,7 +23,6 @@ pub struct Record {
 }
 
 /// Proof that a batch is durable. Made by implementations of [`Log`] and by nothing else.
-#[must_use = "a sender is acknowledged from this"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     partition: u32,

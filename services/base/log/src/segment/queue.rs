@@ -1,0 +1,143 @@
+//! What waits for the writer, and whether the log takes more.
+//!
+//! **Invariants**
+//! - Requests leave in the order in which they came.
+//! - The status is under the same lock as the queue: once it says no, nothing more comes in, so a
+//!   writer that takes what is left and ends strands nobody.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use entente_core::Offset;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::{Appended, LogError};
+
+/// One thing for the writer to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Append {
+        partition: u32,
+        batch: Vec<Bytes>,
+        done: oneshot::Sender<Result<Appended, LogError>>,
+    },
+    Floor {
+        partition: u32,
+        floor: Offset,
+        done: oneshot::Sender<Result<(), LogError>>,
+    },
+}
+
+/// Whether the log takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Closed,
+    /// No more requests; those that wait are still written.
+    Closing,
+    /// For good: until the log is opened anew.
+    Failed(&'static str),
+    /// The disk is full: no appends, but floors, which free space.
+    Full,
+    Open,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    max_bytes: usize,
+    max_requests: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Vec<Request>,
+    bytes: usize,
+    status: Status,
+    /// The writer waits on the condition variable: only then is there anybody to wake.
+    idle: bool,
+}
+
+impl Queue {
+    pub(crate) const fn new(max_bytes: usize, max_requests: usize) -> Self {
+        let state = State {
+            requests: Vec::new(),
+            bytes: 0,
+            status: Status::Open,
+            idle: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            max_bytes,
+            max_requests,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.state.lock().status
+    }
+
+    /// Adds a request with so many payload bytes.
+    pub(crate) fn push(&self, request: Request, bytes: usize) -> Result<(), LogError> {
+        let mut state = self.state.lock();
+        match (state.status, &request) {
+            (Status::Open, _) | (Status::Full, Request::Floor { .. }) => {}
+            (Status::Full, Request::Append { .. }) => return Err(LogError::Full),
+            (Status::Closed | Status::Closing, _) => return Err(LogError::Closed),
+            (Status::Failed(_), _) => return Err(LogError::Unavailable),
+        }
+        if state.requests.len() >= self.max_requests || state.bytes + bytes > self.max_bytes {
+            return Err(LogError::Busy);
+        }
+        state.bytes += bytes;
+        state.requests.push(request);
+        let wake = std::mem::take(&mut state.idle);
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for requests, at most `patience`, and moves all into `into`, which is empty.
+    /// Returns their payload bytes and the status; without requests, time is up or the log ends.
+    pub(crate) fn take(
+        &self,
+        into: &mut Vec<Request>,
+        patience: Option<Duration>,
+    ) -> (usize, Status) {
+        let mut state = self.state.lock();
+        let waits = |state: &State| {
+            state.requests.is_empty() && matches!(state.status, Status::Open | Status::Full)
+        };
+        if waits(&state) {
+            state.idle = true;
+            let mut asleep = |state: &mut State| waits(state);
+            match patience {
+                None => self.work.wait_while(&mut state, &mut asleep),
+                Some(patience) => {
+                    self.work.wait_while_for(&mut state, &mut asleep, patience);
+                }
+            }
+            state.idle = false;
+        }
+        std::mem::swap(&mut state.requests, into);
+        (std::mem::take(&mut state.bytes), state.status)
+    }
+
+    /// Changes the status, unless the log has ended.
+    pub(crate) fn set(&self, status: Status) {
+        let mut state = self.state.lock();
+        match state.status {
+            Status::Closed | Status::Failed(_) => {}
+            // A full disk must not undo the closing.
+            Status::Closing if matches!(status, Status::Full | Status::Open) => {}
+            _ => state.status = status,
+        }
+        state.idle = false;
+        drop(state);
+        self.work.notify_one();
+    }
+}

@@ -1,0 +1,479 @@
+//! The one thread that writes: takes all that waits, writes it at once, syncs once, tells everybody.
+//!
+//! **Invariants**
+//! - Nothing is acknowledged or shown before it is as durable as the settings promise.
+//! - After a failed write or sync nothing is acknowledged any more: a sync is never tried again,
+//!   since the system forgets which pages failed. The log has to be opened anew.
+//! - A full disk is the exception: the file is cut back to its last good frame, so that the refused
+//!   batches are gone for certain, and the log takes appends again when a probe finds space.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entente_core::{ByteSize, Offset, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::config::{Fsync, SegmentConfig};
+use super::disk::Held;
+use super::files::{Segment, UNBORN, file_name};
+use super::frame::{FRAME_BYTES, Frame, Head, head_bytes};
+use super::group::{Group, Pending, Raised};
+use super::queue::{Request, Status};
+use super::recent::Recent;
+use super::recover::{Last, create, draw_salt};
+use super::shared::Shared;
+use crate::{Appended, LogError};
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    last: Last,
+    /// Up to where the last segment is on the disk.
+    synced: u64,
+    synced_when: Instant,
+    floors: Vec<u64>,
+    full: Option<Full>,
+    group: Group,
+    recent: Recent,
+    fsync: Fsync,
+    segment_bytes: u64,
+    probe_every: Duration,
+    /// Dropped last: until then no other process opens the folder.
+    _lock: Box<dyn Held>,
+}
+
+/// The disk is full.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    probed: Instant,
+}
+
+/// Bytes written and synced together at most, and a batch: more does not make a sync cheaper, and
+/// the group stays in memory while a reader holds a record of it.
+const GROUP_BYTES: ByteSize = ByteSize::kib(1024);
+/// Bytes that have to fit before a full log takes appends again.
+const PROBE_BYTES: usize = 256 * 1024;
+
+/// The log has failed for good, and why.
+#[derive(Clone, Copy, Debug)]
+struct Stop(&'static str);
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        last: Last,
+        floors: Vec<u64>,
+        lock: Box<dyn Held>,
+        config: &SegmentConfig,
+    ) -> Self {
+        Self {
+            shared,
+            synced: last.at,
+            synced_when: Instant::now(),
+            last,
+            floors,
+            full: None,
+            group: Group::default(),
+            recent: Recent::new(config.recent_bytes.get()),
+            fsync: config.fsync,
+            segment_bytes: config.segment_bytes.get() as u64,
+            probe_every: config.probe,
+            _lock: lock,
+        }
+    }
+
+    /// Writes until the log is closed or fails.
+    pub(crate) fn run(mut self) {
+        let mut requests = Vec::new();
+        let end = loop {
+            let (bytes, status) = self.shared.queue.take(&mut requests, self.patience());
+            if requests.is_empty() && !matches!(status, Status::Open | Status::Full) {
+                break self.sync();
+            }
+            self.group.expect(bytes.min(GROUP_BYTES.get()));
+            if let Err(stop) = self.serve(&mut requests) {
+                break Err(stop);
+            }
+        };
+        self.shared.queue.set(match end {
+            Ok(()) => Status::Closed,
+            Err(Stop(reason)) => Status::Failed(reason),
+        });
+        for request in requests {
+            request.refuse(LogError::Unavailable);
+        }
+    }
+
+    fn serve(&mut self, requests: &mut Vec<Request>) -> Result<(), Stop> {
+        // Drained from the front; what a failure leaves is refused by the caller.
+        let mut left = std::mem::take(requests).into_iter();
+        let served = left
+            .by_ref()
+            .try_for_each(|request| self.add(request))
+            .and_then(|()| self.flush())
+            .and_then(|()| self.sync_if_due())
+            .and_then(|()| self.probe_if_due());
+        requests.extend(left);
+        served
+    }
+
+    /// How long there is nothing to do, if nobody asks.
+    fn patience(&self) -> Option<Duration> {
+        let (since, every) = match (self.full, self.fsync) {
+            (Some(full), _) => (full.probed, self.probe_every),
+            (None, Fsync::Interval(every)) if self.synced < self.last.at => {
+                (self.synced_when, every)
+            }
+            _ => return None,
+        };
+        Some(every.saturating_sub(since.elapsed()))
+    }
+
+    fn add(&mut self, request: Request) -> Result<(), Stop> {
+        let size = request.written_bytes();
+        if let Err(stop) = self.make_room(size) {
+            request.refuse(LogError::Unavailable);
+            return Err(stop);
+        }
+        match request {
+            Request::Append { done, .. } if self.full.is_some() => {
+                done.send(Err(LogError::Full)).ok();
+            }
+            Request::Append {
+                partition,
+                batch,
+                done,
+            } => self.add_batch(partition, &batch, done),
+            Request::Floor {
+                partition,
+                floor,
+                done,
+            } => self.add_floor(partition, floor, done),
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, size: u64) -> Result<(), Stop> {
+        let with_group = self.group.size() + size;
+        let crowded =
+            with_group > GROUP_BYTES.get() as u64 || self.last.at + with_group > self.segment_bytes;
+        if crowded {
+            self.flush()?;
+        }
+        let used = self.last.at > head_bytes(self.floors.len()) as u64;
+        if self.full.is_none() && used && self.last.at + size > self.segment_bytes {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn add_batch(
+        &mut self,
+        partition: u32,
+        batch: &[Bytes],
+        done: oneshot::Sender<Result<Appended, LogError>>,
+    ) {
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        self.last.time = self.last.time.max(Timestamp::now());
+        let Some(next) = self.last.next.get_mut(index) else {
+            done.send(Err(LogError::UnknownPartition)).ok();
+            return;
+        };
+        let first = *next;
+        *next += batch.len() as u64;
+        for (offset, payload) in (first..).zip(batch) {
+            let frame = self.frame(partition, offset, payload.len());
+            self.group
+                .add(&frame, self.last.at, self.last.segment.head.salt, payload);
+        }
+        let appended = Appended::new(
+            partition,
+            Offset::new(first),
+            Offset::new(first + batch.len() as u64 - 1),
+            self.last.time,
+        );
+        self.group.pending.push(Pending {
+            appended,
+            records: batch.len(),
+            done,
+        });
+    }
+
+    fn add_floor(
+        &mut self,
+        partition: u32,
+        floor: Offset,
+        done: oneshot::Sender<Result<(), LogError>>,
+    ) {
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        let end = self.last.next.get(index).copied().unwrap_or_default();
+        let floor = floor.value().min(end);
+        let frame = Frame {
+            is_floor: true,
+            ..self.frame(partition, floor, 0)
+        };
+        self.group
+            .add(&frame, self.last.at, self.last.segment.head.salt, &[]);
+        self.group.floors.push(Raised {
+            index,
+            floor,
+            done: Some(done),
+        });
+    }
+
+    fn frame(&self, partition: u32, offset: u64, payload: usize) -> Frame {
+        let unsynced = self.last.at + self.group.size() - self.synced;
+        Frame {
+            partition,
+            is_floor: false,
+            // Fits: a segment and a group have less than 4 GiB together, and so does a payload.
+            unsynced: u32::try_from(unsynced).unwrap_or(u32::MAX),
+            offset,
+            at: self.last.time,
+            payload: u32::try_from(payload).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Writes the group, makes it durable and tells everybody.
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.group.size() == 0 {
+            return Ok(());
+        }
+        if self.full.is_some() {
+            return self.refuse_group();
+        }
+        match self.last.file.write_at(&self.group.bytes, self.last.at) {
+            Ok(()) => {}
+            Err(error) if no_space(&error) => return self.refuse_group(),
+            Err(_) => return Err(self.lose_group("a write to the log failed")),
+        }
+        let base = self.last.at;
+        self.last.at += self.group.size();
+        if self.fsync == Fsync::Always
+            && let Err(Stop(reason)) = self.sync()
+        {
+            return Err(self.lose_group(reason));
+        }
+        self.last.segment.extend(self.group.places.iter().copied());
+        self.recent.publish(&mut self.group, base, &self.shared);
+        self.raise_floors(None);
+        Ok(())
+    }
+
+    /// Raises the floors of the group and removes what may go. With `refusal` they hold only until
+    /// the log is opened anew, and their senders hear of it.
+    fn raise_floors(&mut self, refusal: Option<LogError>) {
+        if self.group.floors.is_empty() {
+            return;
+        }
+        for Raised { index, floor, .. } in &self.group.floors {
+            if let (Some(known), Some(partition)) = (
+                self.floors.get_mut(*index),
+                self.shared.partitions.get(*index),
+            ) {
+                *known = (*known).max(*floor);
+                partition.raise_floor(*known);
+                // Who waits below the floor has an answer now.
+                partition.changed.notify_waiters();
+            }
+        }
+        let removed = self.shared.files.remove_below(&self.floors);
+        let outcome = match (refusal, removed) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Err(_)) => Err(LogError::Unavailable),
+            (None, Ok(())) => Ok(()),
+        };
+        for raised in self.group.floors.drain(..) {
+            if let Some(done) = raised.done {
+                done.send(outcome).ok();
+            }
+        }
+    }
+
+    /// Takes the group back: none of it is in the file after this.
+    fn refuse_group(&mut self) -> Result<(), Stop> {
+        if self.last.file.set_size(self.last.at).is_err() {
+            return Err(self.lose_group("the log could not be cut back on a full disk"));
+        }
+        for pending in self.group.pending.drain(..).rev() {
+            let index = usize::try_from(pending.appended.partition()).unwrap_or(usize::MAX);
+            if let Some(next) = self.last.next.get_mut(index) {
+                *next = pending.appended.first().value();
+            }
+            pending.done.send(Err(LogError::Full)).ok();
+        }
+        for Raised { index, floor, .. } in &mut self.group.floors {
+            // It may lie among the records that were just taken back.
+            *floor = (*floor).min(self.last.next.get(*index).copied().unwrap_or_default());
+        }
+        self.raise_floors(Some(LogError::Full));
+        self.group.clear();
+        self.become_full();
+        Ok(())
+    }
+
+    fn lose_group(&mut self, reason: &'static str) -> Stop {
+        for pending in self.group.pending.drain(..) {
+            pending.done.send(Err(LogError::UnknownOutcome)).ok();
+        }
+        self.group.clear();
+        Stop(reason)
+    }
+
+    fn become_full(&mut self) {
+        if self.full.is_none() {
+            self.full = Some(Full {
+                probed: Instant::now(),
+            });
+            self.shared.queue.set(Status::Full);
+        }
+    }
+
+    /// Tries whether a full disk has space again.
+    fn probe_if_due(&mut self) -> Result<(), Stop> {
+        let Some(full) = &mut self.full else {
+            return Ok(());
+        };
+        if full.probed.elapsed() < self.probe_every {
+            return Ok(());
+        }
+        full.probed = Instant::now();
+        let probe = self.last.file.write_at(&[0; PROBE_BYTES], self.last.at);
+        if self.last.file.set_size(self.last.at).is_err() {
+            return Err(Stop("the log could not be cut back on a full disk"));
+        }
+        match probe {
+            Ok(()) => {
+                self.full = None;
+                self.shared.queue.set(Status::Open);
+                self.save_floors();
+                self.flush()
+            }
+            Err(error) if no_space(&error) => Ok(()),
+            Err(_) => Err(Stop("a write to the log failed")),
+        }
+    }
+
+    /// Writes all floors: those that were raised on the full disk are only in memory.
+    fn save_floors(&mut self) {
+        for (partition, (index, floor)) in (0..).zip(self.floors.iter().enumerate()) {
+            let frame = Frame {
+                is_floor: true,
+                ..self.frame(partition, *floor, 0)
+            };
+            self.group
+                .add(&frame, self.last.at, self.last.segment.head.salt, &[]);
+            self.group.floors.push(Raised {
+                index,
+                floor: *floor,
+                done: None,
+            });
+        }
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), Stop> {
+        match self.fsync {
+            Fsync::Interval(every) if self.synced_when.elapsed() >= every => self.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Stop> {
+        if self.synced < self.last.at {
+            let failed = |_| Stop("a sync of the log failed");
+            self.last.file.sync_data().map_err(failed)?;
+            self.synced = self.last.at;
+        }
+        self.synced_when = Instant::now();
+        Ok(())
+    }
+
+    /// Completes the last segment and begins the next one.
+    fn rotate(&mut self) -> Result<(), Stop> {
+        // Only the last segment may have an unsynced end: recovery reads no other.
+        self.sync()?;
+        let files = &self.shared.files;
+        let head = Head {
+            number: self.last.segment.head.number + 1,
+            at: self.last.time,
+            salt: draw_salt(),
+            partitions: self
+                .last
+                .next
+                .iter()
+                .copied()
+                .zip(self.floors.iter().copied())
+                .collect(),
+        };
+        let file = match create(&files.disk, &files.dir, &head) {
+            Ok(file) => file,
+            Err(error) if no_space(&error) => {
+                // Found and removed at the next opening, if this does not succeed.
+                files.disk.remove(&files.dir.join(UNBORN)).ok();
+                self.become_full();
+                return Ok(());
+            }
+            Err(_) => return Err(Stop("a segment of the log could not be made")),
+        };
+        if files.disk.sync_dir(&files.dir).is_err() {
+            return Err(Stop("the folder of the log could not be synced"));
+        }
+        self.last.at = head_bytes(self.floors.len()) as u64;
+        self.synced = self.last.at;
+        let index = self.floors.iter().map(|_| Vec::new()).collect();
+        let path = files.dir.join(file_name(head.number));
+        self.last.segment = Arc::new(Segment::new(head, path, Some(index)));
+        self.last.file = file;
+        files.push(Arc::clone(&self.last.segment));
+        // What cannot be removed now is tried again with the next floor.
+        files.remove_below(&self.floors).ok();
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Also when the thread panicked: nobody may wait for it.
+    fn drop(&mut self) {
+        let queue = &self.shared.queue;
+        queue.set(Status::Failed("the writer of the log has ended"));
+        let mut left = Vec::new();
+        queue.take(&mut left, None);
+        for request in left {
+            request.refuse(LogError::Unavailable);
+        }
+        self.shared.wake_all();
+    }
+}
+
+impl Request {
+    fn written_bytes(&self) -> u64 {
+        match self {
+            Self::Append { batch, .. } => batch
+                .iter()
+                .map(|payload| (FRAME_BYTES + payload.len()) as u64)
+                .sum(),
+            Self::Floor { .. } => FRAME_BYTES as u64,
+        }
+    }
+
+    fn refuse(self, error: LogError) {
+        match self {
+            Self::Append { done, .. } => {
+                done.send(Err(error)).ok();
+            }
+            Self::Floor { done, .. } => {
+                done.send(Err(error)).ok();
+            }
+        }
+    }
+}
+
+fn no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
