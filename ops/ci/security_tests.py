@@ -73,8 +73,8 @@ def table():
     for name in tree.files("*.rs"):
         for numbers, test, what in numbered(tree.text(name)):
             rows += [(number, crate_of(name, manifests), test, what) for number in numbers]
-    lines = [f"| T{number} | {crate} | `{test}` | {what} |" for number, crate, test, what in sorted(rows)]
-    return HEAD + "".join(f"{line}\n" for line in lines)
+    rows.sort()
+    return HEAD + "".join(f"| T{row[0]} | {row[1]} | `{row[2]}` | {row[3]} |\n" for row in rows)
 
 
 def self_test():

@@ -21,7 +21,7 @@ need_commands() {
         return 1
     fi
     if ! command -v apt-get >/dev/null 2>&1; then
-        echo "missing: ${packages[*]} (Debian names); this machine has no apt-get, install them by hand" >&2
+        echo "missing: ${packages[*]} (Debian names); there is no apt-get here, install them by hand" >&2
         return 1
     fi
     local sudo=()
