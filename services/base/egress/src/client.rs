@@ -114,6 +114,8 @@ impl Http for Client {
 
 type Message = http::Request<Full<Bytes>>;
 
+type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
 enum Exchange {
     Done(Result<Response, EgressError>),
     NotSent(Box<Message>),
@@ -122,7 +124,7 @@ enum Exchange {
 /// A connection and the future that moves its bytes.
 struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Pin<Box<http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>,
+    driver: Pin<Box<Driver>>,
 }
 
 impl std::fmt::Debug for Connection {

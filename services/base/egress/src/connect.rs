@@ -199,3 +199,6 @@ fn roots(settings: &Settings) -> Result<RootCertStore, SettingsError> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod client;
 mod connect;
 mod error;
 mod message;
+#[cfg(test)]
+mod origin;
 mod pool;
 mod settings;
 mod target;

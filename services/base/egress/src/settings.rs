@@ -180,3 +180,37 @@ impl Default for Policy {
         Self::production()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_an_operator_writes_and_refuses_slips() {
+        let text = "ports = [443, 8443]\nrefuse = [\"64:ff9b:2::/96\"]\nminimum_tls = \"1.3\"\nidle = \"5s\"";
+        let settings: Settings = toml::from_str(text).unwrap();
+        assert_eq!(settings.ports, [443, 8443]);
+        assert_eq!(settings.minimum_tls, MinimumTls::V1_3);
+        assert_eq!(settings.refuse, ["64:ff9b:2::/96".parse().unwrap()]);
+        assert!(settings.check().is_ok() && !settings.development);
+        for bad in ["port = [443]", "refuse = [\"10.0.0.1/8\"]", "idle = 5"] {
+            assert!(toml::from_str::<Settings>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn empty_lists_and_zero_bounds_are_named() {
+        let refused = |text: &str| {
+            let settings: Settings = toml::from_str(text).unwrap();
+            settings.check().unwrap_err().to_string()
+        };
+        for (text, field) in [
+            ("ports = []", "ports"),
+            ("ports = [0]", "ports"),
+            ("max_in_flight = 0", "max_in_flight"),
+            ("connect = \"0ms\"", "connect"),
+        ] {
+            assert!(refused(text).contains(field), "{text}");
+        }
+    }
+}

@@ -96,3 +96,33 @@ impl Http for Answers {
         Ok(response)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Policy, StatusCode, Target};
+
+    fn request(path: &str) -> Request {
+        let text = format!("https://partner.example{path}");
+        Request::get(Target::parse(&text, &Policy::production()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn answers_remember_requests_and_keep_to_the_clients_rules() {
+        let http = Answers::new(|request| match request.target.path() {
+            "/moved" => Ok(Response::new(StatusCode::FOUND)),
+            "/down" => Err(EgressError::Unreachable),
+            _ => Ok(Response::json("{}")),
+        });
+        let sent = http.send(request("/ok")).await;
+        assert_eq!(sent, Ok(Response::json("{}")));
+        let moved = http.send(request("/moved")).await;
+        assert_eq!(moved, Err(EgressError::Redirected));
+        let down = http.send(request("/down")).await;
+        assert_eq!(down, Err(EgressError::Unreachable));
+        let long = http.send(request("/ok").max_body(1)).await;
+        assert_eq!(long, Err(EgressError::BodyTooLarge));
+        let seen = http.wait_for(4).await;
+        assert_eq!(seen[1].target.path(), "/moved");
+    }
+}
