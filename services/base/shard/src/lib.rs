@@ -22,6 +22,7 @@ mod outbox;
 mod record;
 mod shard;
 mod store;
+mod wake;
 
 pub use account::{MAX_BLOCKED, MAX_MAILBOX_BYTES, MAX_MAILBOX_ENTRIES, MAX_PEERS, MAX_PREKEYS};
 pub use checkpoint::Checkpoint;
@@ -31,3 +32,4 @@ pub use outbox::{OutputItem, Target};
 pub use record::{Command, Fenced, Output, Record, RecordError};
 pub use shard::{SILENCE, Shard, ShardConfig, Waiting};
 pub use store::{FjallStore, MemoryStore, Rows, StateStore, StoreError};
+pub use wake::WakeUp;

@@ -1,0 +1,126 @@
+//! admit, resolve: from a session's stanza to a record for the recipient's partition.
+//!
+//! In: envelopes that the edge stamped. Out: records with a ticket, or ephemeral stanzas passed to
+//! the owner of the recipient's shard. Who the sender is was settled at bind: an envelope that says
+//! otherwise is a fault of the edge and goes nowhere.
+
+use bytes::Bytes;
+use entente_core::{AccountId, Class, Content, Envelope, Position, SessionId};
+use entente_proto::edge::{ToEdge, credit_cost};
+use entente_shard::{Command, Record};
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::append::Ticket;
+use crate::error::RouterError;
+use crate::events::Step;
+use crate::owner::{Call, Owner};
+
+impl Owner {
+    pub(crate) fn submit(
+        &mut self,
+        session: SessionId,
+        envelope: Envelope,
+    ) -> Result<(), RouterError> {
+        let Some((account, twin)) = self.twin(session) else {
+            return Ok(());
+        };
+        let stamped = envelope.from == account && envelope.epoch == twin.epoch;
+        if !stamped || envelope.position <= twin.received {
+            self.ground.events.count(Step::Dropped, 1);
+            return Ok(());
+        }
+        twin.received = envelope.position;
+        let serial = twin.serial;
+        match envelope.class {
+            Class::Durable => {
+                twin.appending += 1;
+                self.keep(account, serial, envelope)?;
+            }
+            Class::Ephemeral => {
+                twin.done(envelope.position);
+                self.tell_handled(account);
+                self.route(envelope.to, envelope.payload);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        account: AccountId,
+        serial: u64,
+        envelope: Envelope,
+    ) -> Result<(), RouterError> {
+        // The first stanza to a peer on a day is noted, so that the peer hears of a new identity key.
+        if !self.shard.has_met(account, envelope.to)? {
+            self.commands.push(Command::Contacted {
+                account,
+                peers: vec![envelope.to],
+            });
+        }
+        let partition = self.ground.placement.of_account(envelope.to).index();
+        let record = Record::envelope(&envelope, &self.ground.seal);
+        let ticket = Ticket::Stanza {
+            account,
+            serial,
+            position: envelope.position,
+            to: envelope.to,
+            id: envelope.id,
+        };
+        self.outgoing
+            .entry(partition)
+            .or_default()
+            .push((record, ticket));
+        Ok(())
+    }
+
+    pub(crate) fn handled(&mut self, session: SessionId, position: Position) {
+        if let Some((account, twin)) = self.twin(session) {
+            twin.received = twin.received.max(position);
+            twin.done(position);
+            self.tell_handled(account);
+        }
+    }
+
+    /// Passes an ephemeral stanza to the owner of its recipient, or drops it: it is now or never.
+    fn route(&mut self, to: AccountId, payload: Bytes) {
+        let shard = self.ground.placement.of_account(to);
+        if shard == self.shard.id() {
+            return self.pass(to, payload);
+        }
+        let peer = usize::try_from(shard.index())
+            .ok()
+            .and_then(|at| self.ground.peers.get(at));
+        let Some(peer) = peer else { return };
+        match peer.try_send(Call::Ephemeral { to, payload }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
+                self.ground.events.count(Step::Dropped, 1);
+            }
+        }
+    }
+
+    /// Delivers an ephemeral stanza to a session that can take it at once.
+    pub(crate) fn pass(&mut self, to: AccountId, payload: Bytes) {
+        let Some(twin) = self.twins.get_mut(&to) else {
+            return;
+        };
+        let content = Content::Stanza(payload);
+        let cost = credit_cost(&content);
+        if twin.detached.is_some() || !twin.started || twin.credit <= 0 {
+            self.ground.events.count(Step::Dropped, 1);
+            return;
+        }
+        twin.credit -= i64::from(cost);
+        let (session, edge, position) = (twin.session, twin.edge, twin.place());
+        self.tell(
+            edge,
+            ToEdge::Deliver {
+                session,
+                position,
+                content,
+                delayed: None,
+            },
+        );
+    }
+}

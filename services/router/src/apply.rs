@@ -1,0 +1,120 @@
+//! apply: records into the fold, and its effects out to sessions and callers.
+
+use entente_core::{AccountId, Epoch, Sequence, SessionId};
+use entente_log::Record;
+use entente_proto::edge::{CloseReason, ToEdge, Unresumable};
+use entente_shard::{Command, Effect, Ended};
+
+use crate::error::RouterError;
+use crate::owner::Owner;
+use crate::twin::Twin;
+
+impl Owner {
+    pub(crate) fn apply(&mut self, records: &[Record]) -> Result<(), RouterError> {
+        for record in records {
+            self.shard.apply(record)?;
+        }
+        for effect in self.shard.take_effects() {
+            match effect {
+                Effect::Answer { request, reply } => {
+                    if let Some(waiting) = self.requests.remove(&request) {
+                        let _caller_left = waiting.send(reply);
+                    }
+                }
+                Effect::Arrived { account, .. } => self.pump(account)?,
+                Effect::Claimed { epoch, .. } if epoch > self.epoch => {
+                    return Err(RouterError::Fenced);
+                }
+                Effect::Claimed { .. } => {}
+                Effect::Closed { session, why, .. } => self.closed_by_fold(session, why),
+                Effect::Opened {
+                    account,
+                    session,
+                    epoch,
+                    waiting,
+                    last,
+                } => {
+                    self.opened(account, session, epoch, (waiting, last))?;
+                }
+                Effect::Quarantined { offset, why } => {
+                    self.ground
+                        .events
+                        .quarantined(self.shard.id(), offset.value(), why);
+                }
+                Effect::Unknown { session } => {
+                    if let Some(opening) = self.opening.remove(&session) {
+                        let why = CloseReason::Revoked;
+                        self.tell(opening.edge, ToEdge::Closed { session, why });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn closed_by_fold(&mut self, session: SessionId, why: Ended) {
+        let reason = match why {
+            Ended::Replaced => CloseReason::Conflict,
+            Ended::Revoked => CloseReason::Revoked,
+        };
+        let Some(account) = self.sessions.remove(&session) else {
+            return;
+        };
+        let Some(twin) = self.twins.get_mut(&account) else {
+            return;
+        };
+        if twin.detached.is_none() {
+            twin.detached = Some(tokio::time::Instant::now());
+            let edge = twin.edge;
+            self.tell(
+                edge,
+                ToEdge::Closed {
+                    session,
+                    why: reason,
+                },
+            );
+        }
+        if why == Ended::Revoked {
+            self.twins.remove(&account);
+        }
+    }
+
+    fn opened(
+        &mut self,
+        account: AccountId,
+        session: SessionId,
+        epoch: Epoch,
+        (waiting, last): (u32, Sequence),
+    ) -> Result<(), RouterError> {
+        let Some(opening) = self.opening.remove(&session) else {
+            // Whoever asked is gone: the account must not count as connected.
+            self.commands.push(Command::Leave { account, epoch });
+            return Ok(());
+        };
+        self.sessions.insert(session, account);
+        if opening.resumes && self.twins.contains_key(&account) {
+            return self.resumed(account, session, epoch, opening.edge);
+        }
+        if let Some(waiting) = self.resuming.remove(&account) {
+            // A bind came in between: the session that was to be resumed is replaced.
+            self.unresumable(&waiting, None, Unresumable::Unknown);
+        }
+        self.serial += 1;
+        let twin = Twin::new(session, epoch, self.serial, opening.edge, last);
+        if let Some(old) = self.twins.insert(account, twin) {
+            self.sessions.remove(&old.session);
+        }
+        self.ground
+            .events
+            .sessions(self.shard.id(), self.twins.len());
+        self.tell(
+            opening.edge,
+            ToEdge::Bound {
+                session,
+                epoch,
+                waiting,
+            },
+        );
+        Ok(())
+    }
+}

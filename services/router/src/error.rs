@@ -1,0 +1,36 @@
+//! Why an owner gave its shard up.
+
+use entente_core::FaultKind;
+use entente_log::LogError;
+use entente_shard::StoreError;
+
+/// A fault of an owner. Sessions of the shard are closed, and the shard is claimed anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// The log failed under the owner.
+    #[error("the log failed: {0}")]
+    Log(#[from] LogError),
+    /// The shard's rows do not reach back to what the log still has.
+    #[error("the store covers less than the log has dropped: restore the store from a copy")]
+    LostRows,
+    /// Another owner has claimed the shard.
+    #[error("another owner has claimed the shard")]
+    Fenced,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Whether a command is in the log is unknown.
+    #[error("whether a command is in the log is unknown")]
+    UnknownOutcome,
+}
+
+impl RouterError {
+    /// Who is to blame, and whether to retry.
+    pub const fn kind(&self) -> FaultKind {
+        match self {
+            Self::Fenced => FaultKind::Conflict,
+            Self::Log(_) | Self::UnknownOutcome => FaultKind::Unavailable,
+            Self::LostRows | Self::Store(_) => FaultKind::Internal,
+        }
+    }
+}

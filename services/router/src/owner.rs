@@ -1,0 +1,412 @@
+//! The one task that owns a shard: it alone touches the shard's state and its sessions.
+//!
+//! In: batches of connection nodes, calls, records of the log, reports of appends. Out: batches for
+//! connection nodes, appends. Each turn of the loop takes what is there, runs the stages, and sends
+//! what they left in one batch per edge and one batch per partition.
+//!
+//! **Invariants**
+//! - Between two turns nothing is held back: effects are carried out, handled counts are told.
+//! - While too much waits for the log, edges are not read; so the wait is theirs and bounded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entente_core::{
+    AccountId, Counter, Epoch, Fault, Offset, Placement, SealKey, Sequence, SessionId,
+};
+use entente_log::{Log, Tail};
+use entente_node::Tasks;
+use entente_proto::edge::{CloseReason, EdgeId, Inbound, ResumeKey, ToEdge, ToRouter};
+use entente_shard::{Command, Reply, Shard, StoreError, Target};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::append::{Appending, Report, Ticket};
+use crate::config::Config;
+use crate::directory::Read;
+use crate::error::RouterError;
+use crate::events::Events;
+use crate::twin::Twin;
+
+/// Batches of edges that one turn takes at most: enough to share one append among many sessions.
+const TURN_BATCHES: usize = 64;
+/// How often time-outs are looked at and sent outputs are noted.
+const TICK: Duration = Duration::from_millis(200);
+/// A connection node that does not drain its stream for so long is taken for dead.
+const EDGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What others in this process ask of an owner.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// A connection node opens its stream.
+    Attach {
+        edge: EdgeId,
+        to_edge: mpsc::Sender<Vec<ToEdge>>,
+        ready: oneshot::Sender<()>,
+    },
+    /// A change of the directory, decided by the fold.
+    Change {
+        request: u64,
+        command: Command,
+        reply: oneshot::Sender<Result<Reply, Fault>>,
+    },
+    /// An ephemeral stanza for an account of this shard.
+    Ephemeral { to: AccountId, payload: Bytes },
+    /// A question that the state answers.
+    Read(Read),
+}
+
+/// What does not change while a shard is owned.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) config: Arc<Config>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) wake: Arc<dyn Log>,
+    pub(crate) placement: Placement,
+    pub(crate) seal: SealKey,
+    pub(crate) events: Events,
+    pub(crate) tasks: Tasks,
+    /// The owners of all shards of this process, by shard.
+    pub(crate) peers: Arc<Vec<mpsc::Sender<Call>>>,
+}
+
+/// A connection node's stream.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    sender: mpsc::Sender<Vec<ToEdge>>,
+    batch: Vec<ToEdge>,
+}
+
+/// Why a target takes no output batch now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// The last one failed: the next tick tries again.
+    Failed,
+    /// One is under way. A second one could arrive although the first fails, and `Sent` would lie.
+    UnderWay,
+}
+
+/// A session whose `Open` is in the log and not yet applied.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) edge: EdgeId,
+    pub(crate) resumes: bool,
+}
+
+/// A resume that waits until nothing of the old connection is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Resuming {
+    pub(crate) session: SessionId,
+    pub(crate) edge: EdgeId,
+    pub(crate) account: AccountId,
+    pub(crate) resume: ResumeKey,
+    pub(crate) h: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) ground: Ground,
+    pub(crate) shard: Shard,
+    pub(crate) epoch: Epoch,
+    pub(crate) edges: HashMap<EdgeId, Edge>,
+    pub(crate) twins: HashMap<AccountId, Twin>,
+    pub(crate) sessions: HashMap<SessionId, AccountId>,
+    pub(crate) opening: HashMap<SessionId, Opening>,
+    pub(crate) resuming: HashMap<AccountId, Resuming>,
+    pub(crate) requests: HashMap<u64, oneshot::Sender<Result<Reply, Fault>>>,
+    pub(crate) serial: u64,
+
+    pub(crate) commands: Vec<Command>,
+    /// Commands that the log refused: they go with the next tick.
+    pub(crate) delayed: Vec<Command>,
+    /// Accounts whose window moved in this turn.
+    pub(crate) pumps: Vec<AccountId>,
+    pub(crate) outgoing: BTreeMap<u32, Vec<(Bytes, Ticket)>>,
+    pub(crate) appending: FuturesUnordered<Appending>,
+    pub(crate) appending_bytes: usize,
+    pub(crate) settles: HashMap<AccountId, (Epoch, Sequence, u32)>,
+    pub(crate) told: Vec<AccountId>,
+    /// Targets that take no output batch now.
+    pub(crate) busy: BTreeMap<Target, Busy>,
+    pub(crate) sent: BTreeMap<Target, Counter>,
+    pub(crate) storing: Option<JoinHandle<Result<(), StoreError>>>,
+    pub(crate) storing_from: Offset,
+    pub(crate) stored_at: Instant,
+    pub(crate) swept: Option<AccountId>,
+    pub(crate) sweep_at: Instant,
+}
+
+/// Where an owner takes its work from.
+#[derive(Debug)]
+pub(crate) struct Inlets {
+    pub(crate) batches: mpsc::Receiver<Inbound>,
+    pub(crate) calls: mpsc::Receiver<Call>,
+}
+
+impl Edge {
+    pub(crate) fn push(&mut self, item: ToEdge) {
+        self.batch.push(item);
+    }
+}
+
+impl Owner {
+    pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch) -> Self {
+        let now = Instant::now();
+        Self {
+            ground,
+            shard,
+            epoch,
+            edges: HashMap::new(),
+            twins: HashMap::new(),
+            sessions: HashMap::new(),
+            opening: HashMap::new(),
+            resuming: HashMap::new(),
+            requests: HashMap::new(),
+            serial: 0,
+            commands: Vec::new(),
+            delayed: Vec::new(),
+            pumps: Vec::new(),
+            outgoing: BTreeMap::new(),
+            appending: FuturesUnordered::new(),
+            appending_bytes: 0,
+            settles: HashMap::new(),
+            told: Vec::new(),
+            busy: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            storing: None,
+            storing_from: Offset::default(),
+            stored_at: now,
+            swept: None,
+            sweep_at: now,
+        }
+    }
+
+    /// Owns the shard until the tasks are told to end, or something makes it unsafe to go on.
+    pub(crate) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), RouterError> {
+        let cancelled = self.ground.tasks.cancelled();
+        let partition = self.shard.id().index();
+        let mut tail = Tail::new(Arc::clone(&self.ground.log), partition, self.shard.next());
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batches = Vec::with_capacity(TURN_BATCHES);
+        loop {
+            let has_room = self.appending_bytes < self.ground.config.append_bytes.get();
+            // No bias: neither a busy edge nor a long log may starve the other.
+            tokio::select! {
+                () = cancelled.cancelled() => return self.last_checkpoint().await,
+                _ = inlets.batches.recv_many(&mut batches, TURN_BATCHES), if has_room => {
+                    for (edge, items) in batches.drain(..) {
+                        self.take_batch(edge, items)?;
+                    }
+                }
+                Some(call) = inlets.calls.recv() => self.take_call(call)?,
+                Some(report) = self.appending.next(), if !self.appending.is_empty() => {
+                    self.appended(report)?;
+                    while let Some(report) = self.next_report_now() {
+                        self.appended(report)?;
+                    }
+                }
+                records = tail.next_batch() => self.apply(&records?)?,
+                _ = tick.tick() => self.tick().await?,
+            }
+            self.flush().await?;
+        }
+    }
+
+    /// A report that is there already, so that one turn tells of all of them.
+    fn next_report_now(&mut self) -> Option<Report> {
+        if self.appending.is_empty() {
+            None
+        } else {
+            self.appending.next().now_or_never()?
+        }
+    }
+
+    fn take_batch(&mut self, edge: EdgeId, items: Vec<ToRouter>) -> Result<(), RouterError> {
+        if items.is_empty() {
+            self.lose_edge(edge);
+            return Ok(());
+        }
+        for item in items {
+            self.take_item(edge, item)?;
+        }
+        Ok(())
+    }
+
+    fn take_item(&mut self, edge: EdgeId, item: ToRouter) -> Result<(), RouterError> {
+        match item {
+            ToRouter::Acked { session, through } => self.acked(session, through),
+            ToRouter::Bind { session, account } => self.bind(edge, session, account, false),
+            ToRouter::Credit { session, bytes } => self.credit(session, bytes)?,
+            ToRouter::Detach { session } => self.detach(session),
+            ToRouter::Enable {
+                session,
+                inbound,
+                resume,
+            } => self.enable(session, inbound, resume),
+            ToRouter::End { session } => self.end(session),
+            ToRouter::Handled { session, position } => self.handled(session, position),
+            ToRouter::Local { session } => self.local(session),
+            ToRouter::Resume {
+                session,
+                account,
+                resume,
+                h,
+            } => {
+                self.resume(Resuming {
+                    session,
+                    edge,
+                    account,
+                    resume,
+                    h,
+                })?;
+            }
+            ToRouter::Start { session } => self.start(session)?,
+            ToRouter::Submit { session, envelope } => self.submit(session, *envelope)?,
+        }
+        Ok(())
+    }
+
+    fn take_call(&mut self, call: Call) -> Result<(), RouterError> {
+        match call {
+            Call::Attach {
+                edge,
+                to_edge,
+                ready,
+            } => {
+                self.edges.insert(
+                    edge,
+                    Edge {
+                        sender: to_edge,
+                        batch: Vec::new(),
+                    },
+                );
+                let _nobody_waits = ready.send(());
+            }
+            Call::Change {
+                request,
+                command,
+                reply,
+            } => {
+                self.requests.insert(request, reply);
+                self.commands.push(command);
+            }
+            Call::Ephemeral { to, payload } => self.pass(to, payload),
+            Call::Read(read) => self.read(read)?,
+        }
+        Ok(())
+    }
+
+    /// The twin that a session id names, if it still is the account's session.
+    pub(crate) fn twin(&mut self, session: SessionId) -> Option<(AccountId, &mut Twin)> {
+        let account = *self.sessions.get(&session)?;
+        let twin = self.twins.get_mut(&account)?;
+        Some((account, twin))
+    }
+
+    pub(crate) fn tell(&mut self, edge: EdgeId, item: ToEdge) {
+        if let Some(edge) = self.edges.get_mut(&edge) {
+            edge.push(item);
+        }
+    }
+
+    /// Notes that the edge is to be told how far the account's stanzas are handled.
+    pub(crate) fn tell_handled(&mut self, account: AccountId) {
+        self.told.push(account);
+    }
+
+    /// Sends what the turn left: commands and stanzas to the log, items to the edges.
+    async fn flush(&mut self) -> Result<(), RouterError> {
+        for account in std::mem::take(&mut self.pumps) {
+            self.pump(account)?;
+        }
+        self.flush_settles();
+        self.flush_outputs();
+        self.flush_commands();
+        self.flush_appends();
+        self.flush_handled();
+        let mut lost = Vec::new();
+        for (id, edge) in &mut self.edges {
+            if edge.batch.is_empty() {
+                continue;
+            }
+            let batch = std::mem::take(&mut edge.batch);
+            if edge
+                .sender
+                .send_timeout(batch, EDGE_PATIENCE)
+                .await
+                .is_err()
+            {
+                lost.push(*id);
+            }
+        }
+        for edge in lost {
+            Events::edge_lost(self.shard.id());
+            self.lose_edge(edge);
+        }
+        Ok(())
+    }
+
+    fn flush_handled(&mut self) {
+        for account in std::mem::take(&mut self.told) {
+            let Some(twin) = self.twins.get_mut(&account) else {
+                continue;
+            };
+            if twin.handled > twin.told && twin.managed.is_some() && twin.detached.is_none() {
+                twin.told = twin.handled;
+                let (session, through, edge) = (twin.session, twin.handled, twin.edge);
+                self.tell(edge, ToEdge::Handled { session, through });
+            }
+        }
+    }
+
+    fn lose_edge(&mut self, edge: EdgeId) {
+        self.edges.remove(&edge);
+        let sessions: Vec<_> = self
+            .twins
+            .values()
+            .filter(|twin| twin.edge == edge)
+            .collect();
+        let sessions: Vec<_> = sessions.into_iter().map(|twin| twin.session).collect();
+        for session in sessions {
+            self.detach(session);
+        }
+        self.opening.retain(|_, opening| opening.edge != edge);
+    }
+
+    /// Closes every session: the shard is given up.
+    pub(crate) async fn abandon(&mut self) {
+        // The next owner reads the rows: no commit of this one may land under it.
+        if let Some(storing) = self.storing.take() {
+            let _either_way_the_log_has_it = storing.await;
+        }
+        let twins = self.twins.values().map(|twin| (twin.session, twin.edge));
+        let opening = self
+            .opening
+            .iter()
+            .map(|(session, opening)| (*session, opening.edge));
+        let resuming = self
+            .resuming
+            .values()
+            .map(|asked| (asked.session, asked.edge));
+        let sessions: Vec<_> = twins.chain(opening).chain(resuming).collect();
+        for (session, edge) in sessions {
+            self.tell(
+                edge,
+                ToEdge::Closed {
+                    session,
+                    why: CloseReason::Unavailable,
+                },
+            );
+        }
+        for edge in self.edges.values_mut() {
+            let batch = std::mem::take(&mut edge.batch);
+            let _edge_is_gone_too = edge.sender.send_timeout(batch, EDGE_PATIENCE).await;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What happens by time: checkpoints, sessions that were not resumed, stalled readers, mailboxes
+//! whose entries are overdue. Time only proposes: the fold decides by the log's time.
+
+use std::time::Duration;
+
+use entente_core::{Offset, Timestamp};
+use entente_proto::edge::CloseReason;
+use entente_shard::Command;
+use tokio::time::Instant;
+
+use crate::error::RouterError;
+use crate::owner::{Busy, Owner};
+
+/// Accounts looked over in one tick: a sweep is spread over time.
+const SWEEP_ROWS: usize = 256;
+/// Sweeps stop while own clock and the log's differ by more: one of them is wrong.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+impl Owner {
+    pub(crate) async fn tick(&mut self) -> Result<(), RouterError> {
+        let now = Instant::now();
+        self.commands.append(&mut self.delayed);
+        self.busy.retain(|_, busy| *busy == Busy::UnderWay);
+        for (target, through) in std::mem::take(&mut self.sent) {
+            self.commands.push(Command::Sent { target, through });
+        }
+        self.drop_stale(now);
+        self.store(now).await?;
+        self.sweep(now)
+    }
+
+    fn drop_stale(&mut self, now: Instant) {
+        let resume = self.ground.config.resume_time.get();
+        let stall = self.ground.config.stall_time.get();
+        let twins = self.twins.iter();
+        let over: Vec<_> = twins
+            .clone()
+            .filter(|(_, twin)| twin.detached.is_some_and(|at| now - at > resume))
+            .map(|(account, _)| *account)
+            .collect();
+        let stalled: Vec<_> = twins
+            .filter(|(_, twin)| twin.detached.is_none())
+            .filter(|(_, twin)| twin.stalled.is_some_and(|at| now - at > stall))
+            .map(|(_, twin)| twin.session)
+            .collect();
+        for account in over {
+            self.forget(account);
+        }
+        for session in stalled {
+            self.close(session, CloseReason::Stalled);
+        }
+    }
+
+    async fn store(&mut self, now: Instant) -> Result<(), RouterError> {
+        if let Some(storing) = &mut self.storing {
+            if !storing.is_finished() {
+                return Ok(());
+            }
+            let outcome = storing.await;
+            self.storing = None;
+            self.stored(outcome).await?;
+        }
+        if now - self.stored_at >= self.ground.config.checkpoint.get() {
+            self.stored_at = now;
+            let checkpoint = self.shard.checkpoint();
+            self.storing_from = checkpoint.replay_from();
+            self.storing = Some(tokio::task::spawn_blocking(move || checkpoint.commit()));
+        }
+        Ok(())
+    }
+
+    async fn stored(
+        &mut self,
+        outcome: Result<Result<(), entente_shard::StoreError>, tokio::task::JoinError>,
+    ) -> Result<(), RouterError> {
+        let failed = |_| entente_shard::StoreError::Failed("the commit did not end".into());
+        outcome.map_err(failed)??;
+        self.shard.checkpointed();
+        let margin = self.ground.config.replay_margin;
+        let floor = Offset::new(self.storing_from.value().saturating_sub(margin));
+        self.ground
+            .log
+            .raise_floor(self.shard.id().index(), floor)
+            .await?;
+        Ok(())
+    }
+
+    /// Stores everything once more, so that the next start replays nothing.
+    pub(crate) async fn last_checkpoint(&mut self) -> Result<(), RouterError> {
+        if let Some(storing) = self.storing.take() {
+            let outcome = storing.await;
+            self.stored(outcome).await?;
+        }
+        let checkpoint = self.shard.checkpoint();
+        self.storing_from = checkpoint.replay_from();
+        let outcome = tokio::task::spawn_blocking(move || checkpoint.commit()).await;
+        self.stored(outcome).await
+    }
+
+    fn sweep(&mut self, now: Instant) -> Result<(), RouterError> {
+        if now < self.sweep_at {
+            return Ok(());
+        }
+        let (log_time, own_time) = (self.shard.time(), Timestamp::now());
+        // The log's time stands still while nothing is appended; a command moves it.
+        if log_time.since(own_time) > CLOCK_SKEW {
+            tracing::error!(shard = %self.shard.id(), "the clock is behind the log: sweeps stop");
+            self.sweep_at = now + CLOCK_SKEW;
+            return Ok(());
+        }
+        let (expired, silent, more) = self.shard.overdue(self.swept, own_time, SWEEP_ROWS)?;
+        let expire = expired
+            .into_iter()
+            .map(|account| Command::Expire { account });
+        self.commands.extend(expire);
+        let erase = silent
+            .into_iter()
+            .map(|account| Command::Silent { account });
+        self.commands.extend(erase);
+        self.swept = more;
+        if more.is_none() {
+            self.sweep_at = now + self.ground.config.sweep.get();
+        }
+        Ok(())
+    }
+}

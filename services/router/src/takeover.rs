@@ -1,0 +1,85 @@
+//! How an owner comes to own: load, replay, claim, read the claim back.
+//!
+//! The claim is a record like any other: the first one of an epoch wins, and who wrote it knows it by
+//! its nonce. Commands below the newest claim's epoch change nothing, so an owner that was paused and
+//! does not know of its end does no harm.
+
+use std::sync::Arc;
+
+use entente_core::{Epoch, random_array};
+use entente_log::{Log, LogError, Tail};
+use entente_shard::{Command, Effect, Fenced, Record, Shard, ShardConfig, StateStore};
+
+use crate::error::RouterError;
+use crate::owner::{Ground, Owner};
+
+/// Loads a shard, replays its partition to the end, and claims it.
+pub(crate) async fn take_over(
+    ground: Ground,
+    config: ShardConfig,
+    store: Arc<dyn StateStore>,
+) -> Result<Owner, RouterError> {
+    let partition = config.shard.index();
+    let log = Arc::clone(&ground.log);
+    let mut shard = Shard::load(config, store)?;
+    if shard.next() < log.floor(partition) {
+        return Err(RouterError::LostRows);
+    }
+    let from = shard.next();
+    let mut tail = Tail::new(Arc::clone(&log), partition, from);
+    while shard.next() < log.end(partition) {
+        for record in tail.next_batch().await? {
+            shard.apply(&record)?;
+        }
+        // What the prefix caused was caused by an owner before; what it still owes is in the state.
+        drop(shard.take_effects());
+    }
+    let epoch = claim(&ground, &mut shard, &mut tail, &log).await?;
+    let replayed = shard.next().value().saturating_sub(from.value());
+    ground.events.owned(shard.id(), epoch.value(), replayed);
+    let mut owner = Owner::new(ground, shard, epoch);
+    // No connection reaches an owner that has just begun: nobody is connected until a bind says so.
+    for (account, epoch) in owner.shard.connected()? {
+        owner.commands.push(Command::Leave { account, epoch });
+    }
+    Ok(owner)
+}
+
+async fn claim(
+    ground: &Ground,
+    shard: &mut Shard,
+    tail: &mut Tail,
+    log: &Arc<dyn Log>,
+) -> Result<Epoch, RouterError> {
+    let (epoch, own) = (shard.epoch().next(), random_array());
+    let claim = Fenced {
+        epoch,
+        commands: vec![Command::Claim { nonce: own }],
+    };
+    let record = Record::commands(shard.id(), &claim, &ground.seal);
+    match log.append(shard.id().index(), vec![record]).await {
+        // Whether it arrived is read back below; if it did not, the wait ends with an error.
+        Ok(_) | Err(LogError::UnknownOutcome) => {}
+        Err(error) => return Err(error.into()),
+    }
+    loop {
+        for record in tail.next_batch().await? {
+            shard.apply(&record)?;
+        }
+        for effect in shard.take_effects() {
+            if let Effect::Claimed {
+                epoch: claimed,
+                nonce,
+            } = effect
+                && claimed >= epoch
+            {
+                let ours = claimed == epoch && nonce == own;
+                return if ours {
+                    Ok(epoch)
+                } else {
+                    Err(RouterError::Fenced)
+                };
+            }
+        }
+    }
+}

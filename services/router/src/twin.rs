@@ -1,0 +1,263 @@
+//! The owner's twin of a session: the counters that must survive the edge.
+//!
+//! **Invariants**
+//! - `handled` covers a contiguous prefix of what the device sent, and never goes back.
+//! - Every position up to `sent` was given out once; those of deliveries map to mailbox sequences.
+//! - `acked` never passes `sent`.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use entente_core::{Epoch, Position, Sequence, SessionId};
+use entente_proto::edge::{EdgeId, ResumeKey};
+use tokio::time::Instant;
+
+/// A delivery that the device has not acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unacked {
+    pub(crate) position: Position,
+    pub(crate) sequence: Sequence,
+    pub(crate) cost: u32,
+}
+
+/// Where the client's own counters stand at zero, and how it may come back.
+#[derive(Clone, Debug)]
+pub(crate) struct Managed {
+    pub(crate) inbound: Position,
+    pub(crate) outbound: Position,
+    pub(crate) resume: Option<ResumeKey>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Twin {
+    pub(crate) session: SessionId,
+    pub(crate) epoch: Epoch,
+    /// Tells twins of one account apart for appends that are still under way.
+    pub(crate) serial: u64,
+    pub(crate) edge: EdgeId,
+    /// None while a connection carries the session; else since when not.
+    pub(crate) detached: Option<Instant>,
+    pub(crate) managed: Option<Managed>,
+    pub(crate) started: bool,
+
+    /// The last inbound position that the edge told of.
+    pub(crate) received: Position,
+    pub(crate) handled: Position,
+    done: BTreeSet<Position>,
+    /// `handled` as the edge knows it.
+    pub(crate) told: Position,
+    pub(crate) appending: usize,
+
+    pub(crate) sent: Position,
+    pub(crate) acked: Position,
+    pub(crate) unacked: VecDeque<Unacked>,
+    pub(crate) unacked_bytes: usize,
+    /// The last mailbox entry that was sent on this connection.
+    pub(crate) cursor: Sequence,
+    /// The newest entry when the session began: what is not newer was waiting.
+    pub(crate) backlog: Sequence,
+    pub(crate) credit: i64,
+    pub(crate) stalled: Option<Instant>,
+}
+
+impl Twin {
+    pub(crate) fn new(
+        session: SessionId,
+        epoch: Epoch,
+        serial: u64,
+        edge: EdgeId,
+        backlog: Sequence,
+    ) -> Self {
+        Self {
+            session,
+            epoch,
+            serial,
+            edge,
+            detached: None,
+            managed: None,
+            started: false,
+            received: Position::default(),
+            handled: Position::default(),
+            done: BTreeSet::new(),
+            told: Position::default(),
+            appending: 0,
+            sent: Position::default(),
+            acked: Position::default(),
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            cursor: Sequence::default(),
+            backlog,
+            credit: 0,
+            stalled: None,
+        }
+    }
+
+    /// Gives out the next outbound position.
+    pub(crate) fn place(&mut self) -> Position {
+        self.sent = self.sent.next();
+        self.sent
+    }
+
+    /// Notes that an inbound stanza is dealt with.
+    pub(crate) fn done(&mut self, position: Position) {
+        if position == self.handled.next() {
+            self.handled = position;
+            while self.done.remove(&self.handled.next()) {
+                self.handled = self.handled.next();
+            }
+        } else if position > self.handled {
+            self.done.insert(position);
+        }
+    }
+
+    /// Notes what the device has; returns the newest mailbox entry among it.
+    pub(crate) fn acknowledge(&mut self, through: Position) -> Option<Sequence> {
+        self.acked = self.acked.max(through.min(self.sent));
+        self.stalled = None;
+        let mut newest = None;
+        while let Some(front) = self.unacked.front()
+            && front.position <= self.acked
+        {
+            newest = Some(front.sequence);
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(cost(front.cost));
+            self.unacked.pop_front();
+        }
+        newest
+    }
+
+    pub(crate) fn delivered(&mut self, sequence: Sequence, cost_bytes: u32) -> Position {
+        let position = self.place();
+        self.cursor = sequence;
+        self.credit -= i64::from(cost_bytes);
+        self.unacked_bytes += cost(cost_bytes);
+        self.unacked.push_back(Unacked {
+            position,
+            sequence,
+            cost: cost_bytes,
+        });
+        position
+    }
+
+    /// The position that a client's `h` means, if it lies between what was acknowledged and what was
+    /// sent. XEP-0198 section 4: `h` wraps at 2^32.
+    pub(crate) fn position_of(&self, h: u32) -> Option<Position> {
+        let base = self.managed.as_ref()?.outbound;
+        let acked = wire(self.acked, base);
+        let ahead = u64::from(h.wrapping_sub(acked));
+        let position = Position::new(self.acked.value() + ahead);
+        (position <= self.sent).then_some(position)
+    }
+
+    /// What `h` says of the stanzas that the device sent.
+    pub(crate) fn h(&self) -> u32 {
+        self.managed
+            .as_ref()
+            .map_or(0, |managed| wire(self.handled, managed.inbound))
+    }
+
+    /// Continues on another connection: what was not acknowledged will be sent again, what was not
+    /// handled is expected again.
+    pub(crate) fn rebind(&mut self, session: SessionId, edge: EdgeId, epoch: Epoch) {
+        self.session = session;
+        self.edge = edge;
+        self.epoch = epoch;
+        self.detached = None;
+        self.started = true;
+        self.done.clear();
+        self.received = self.handled;
+        self.told = self.handled;
+        self.sent = self.acked;
+        if let Some(front) = self.unacked.front() {
+            self.cursor = Sequence::new(front.sequence.value() - 1);
+        }
+        self.unacked.clear();
+        self.unacked_bytes = 0;
+        self.credit = 0;
+        self.stalled = None;
+    }
+}
+
+fn cost(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// A position as XEP-0198 counts it: from the base on, modulo 2^32.
+fn wire(position: Position, base: Position) -> u32 {
+    let low = position.value().wrapping_sub(base.value()) & u64::from(u32::MAX);
+    u32::try_from(low).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn twin() -> Twin {
+        let mut twin = Twin::new(
+            SessionId::new(1),
+            Epoch::new(1),
+            1,
+            EdgeId(1),
+            Sequence::default(),
+        );
+        twin.managed = Some(Managed {
+            inbound: Position::new(3),
+            outbound: Position::new(2),
+            resume: None,
+        });
+        twin
+    }
+
+    #[test]
+    fn h_covers_only_a_contiguous_prefix() {
+        let mut twin = twin();
+        twin.handled = Position::new(3);
+        for position in [6, 5, 8] {
+            twin.done(Position::new(position));
+        }
+        assert_eq!(twin.h(), 0);
+        twin.done(Position::new(4));
+        assert_eq!(twin.h(), 3, "4, 5 and 6 are handled, 7 is not");
+        twin.done(Position::new(5));
+        assert_eq!(twin.h(), 3, "told twice changes nothing");
+        twin.done(Position::new(7));
+        assert_eq!(twin.h(), 5);
+    }
+
+    #[test]
+    fn acknowledgements_map_to_mailbox_entries() {
+        let mut twin = twin();
+        let iq = twin.place();
+        let first = twin.delivered(Sequence::new(7), 100);
+        let second = twin.delivered(Sequence::new(9), 50);
+        assert_eq!((iq.value(), first.value(), second.value()), (1, 2, 3));
+        assert_eq!(twin.acknowledge(iq), None);
+        assert_eq!(twin.acknowledge(first), Some(Sequence::new(7)));
+        assert_eq!(twin.unacked_bytes, 50);
+        assert_eq!(
+            twin.acknowledge(Position::new(99)),
+            Some(Sequence::new(9)),
+            "held to sent"
+        );
+        assert_eq!(twin.acked, second);
+    }
+
+    /// The counter of a client wraps at 2^32; ours does not.
+    #[test]
+    fn h_wraps() {
+        let mut twin = twin();
+        let turn = u64::from(u32::MAX) + 1;
+        twin.acked = Position::new(2 + turn - 3);
+        twin.sent = Position::new(2 + turn + 3);
+        assert_eq!(
+            twin.position_of(u32::MAX),
+            Some(Position::new(2 + turn - 1))
+        );
+        assert_eq!(twin.position_of(2), Some(Position::new(2 + turn + 2)));
+        assert_eq!(twin.position_of(4), None, "more than was sent");
+        assert_eq!(
+            twin.position_of(u32::MAX - 5),
+            None,
+            "less than was acknowledged"
+        );
+    }
+}
