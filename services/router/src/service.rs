@@ -87,7 +87,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         peers: Arc::new(owners.iter().map(|(_, calls)| calls.clone()).collect()),
     };
     let (owned, mut waiting) = mpsc::channel(usize::try_from(shards).unwrap_or(usize::MAX).max(1));
-    let ready = deps.ready;
+    let (ready, cancelled) = (deps.ready, deps.tasks.cancelled());
     deps.tasks.spawn("router ready", async move {
         for _ in 0..shards {
             if waiting.recv().await.is_none() {
@@ -95,6 +95,8 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
             }
         }
         ready.set(true);
+        // A condition that is dropped holds no more.
+        cancelled.cancelled().await;
     });
     for (index, inlets) in (0..shards).zip(inlets) {
         let shard = ShardId::new(index);
@@ -143,7 +145,8 @@ async fn own(
             Err(error) => error,
         };
         Events::gave_up(config.shard, &error);
-        if matches!(error, RouterError::LostRows) {
+        // Claiming back what another process owns would only make the two take turns.
+        if matches!(error, RouterError::Fenced | RouterError::LostRows) {
             return;
         }
         tokio::select! {
