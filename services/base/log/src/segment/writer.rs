@@ -298,6 +298,8 @@ impl Writer {
         if self.last.file.set_size(self.last.at).is_err() {
             return Err(self.lose_group("the log could not be cut back on a full disk"));
         }
+        // Before the refusals, so that who is refused finds the log unwell.
+        self.become_full();
         for pending in self.group.pending.drain(..).rev() {
             let index = usize::try_from(pending.appended.partition()).unwrap_or(usize::MAX);
             if let Some(next) = self.last.next.get_mut(index) {
@@ -311,11 +313,11 @@ impl Writer {
         }
         self.raise_floors(Some(LogError::Full));
         self.group.clear();
-        self.become_full();
         Ok(())
     }
 
     fn lose_group(&mut self, reason: &'static str) -> Stop {
+        self.shared.queue.set(Status::Failed(reason));
         for pending in self.group.pending.drain(..) {
             pending.done.send(Err(LogError::UnknownOutcome)).ok();
         }
@@ -348,9 +350,12 @@ impl Writer {
         match probe {
             Ok(()) => {
                 self.full = None;
-                self.shared.queue.set(Status::Open);
                 self.save_floors();
-                self.flush()
+                self.flush()?;
+                if self.full.is_none() {
+                    self.shared.queue.set(Status::Open);
+                }
+                Ok(())
             }
             Err(error) if no_space(&error) => Ok(()),
             Err(_) => Err(Stop("a write to the log failed")),
