@@ -14,6 +14,8 @@ mod curve;
 mod encoding;
 mod kyber;
 mod signature;
+#[cfg(any(test, feature = "test"))]
+pub mod test;
 
 pub use curve::{Curve25519Key, Ed25519Key, KEY_TYPE_CURVE25519};
 pub use encoding::{decode_array, decode_within, encode, thumbprint};
