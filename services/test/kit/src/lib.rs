@@ -3,6 +3,8 @@
 //!
 //! Everything is real on the wire; nothing in here reaches into the gateway.
 
+pub mod client;
+pub mod device;
 pub mod http;
 pub mod partner;
 pub mod process;

@@ -20,6 +20,8 @@ pub struct Sent {
     pub message: Option<Tracked>,
     /// When it was sent first.
     pub at: Instant,
+    /// Whether it was ever given to a connection.
+    pub written: bool,
 }
 
 /// What is known of a message in flight.
@@ -94,12 +96,16 @@ impl Ledger {
         Ok(self.unacked.drain(..covered))
     }
 
-    /// The session is gone: both counts start again. Only messages are kept for sending again; an
-    /// old request or presence means nothing in a new session.
-    pub fn restart(&mut self) {
+    /// The session is gone: both counts start again. Returns the messages that are to be sent again,
+    /// oldest first; an old request or presence means nothing in a new session.
+    pub fn restart(&mut self) -> Vec<Sent> {
         self.acked = 0;
         self.received = 0;
-        self.unacked.retain(|stanza| stanza.message.is_some());
+        let unacked = std::mem::take(&mut self.unacked);
+        unacked
+            .into_iter()
+            .filter(|stanza| stanza.message.is_some())
+            .collect()
     }
 
     /// Starts both counts somewhere else, for tests of the wrap.
@@ -125,6 +131,7 @@ mod tests {
                 id: id.into(),
             }),
             at: Instant::now(),
+            written: true,
         }
     }
 
@@ -181,9 +188,9 @@ mod tests {
         ledger.sent(request());
         ledger.sent(message("b"));
         ledger.count_received();
-        ledger.restart();
-        assert_eq!(ledger.h(), 0);
-        assert_eq!(ids(ledger.waiting().cloned()), ["a", "b"]);
-        assert_eq!(ids(ledger.acknowledge(2).unwrap()), ["a", "b"]);
+        assert_eq!(ids(ledger.restart().into_iter()), ["a", "b"]);
+        assert_eq!((ledger.h(), ledger.outstanding()), (0, 0));
+        ledger.sent(message("a"));
+        assert_eq!(ids(ledger.acknowledge(1).unwrap()), ["a"]);
     }
 }
