@@ -39,6 +39,11 @@ impl Jid {
         if let Some(jid) = Self::plain(text) {
             return Ok(jid);
         }
+        Self::prepare(text)
+    }
+
+    /// The whole preparation.
+    pub(crate) fn prepare(text: &str) -> Result<Self, JidError> {
         // RFC 7622 3.1: the first slash ends the address proper, the first at sign in it the local.
         let (bare, resource) = match text.split_once('/') {
             Some((bare, resource)) => (bare, Some(resource)),

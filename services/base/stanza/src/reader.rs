@@ -249,11 +249,10 @@ impl Reader {
     }
 
     fn attributes(&mut self, tag: &BytesStart<'_>, to: &mut Element) -> Result<(), StreamFault> {
-        let mut count = 0;
+        let mut foreign = 0;
         for attribute in tag.attributes().with_checks(false) {
             let attribute = attribute.map_err(|_| StreamFault::NotWellFormed)?;
-            count += 1;
-            if count > self.limits.attributes {
+            if to.attributes().len() >= self.limits.attributes {
                 return Err(StreamFault::TooComplex);
             }
             if attribute.key.as_namespace_binding().is_some() {
@@ -273,11 +272,22 @@ impl Reader {
                 return Err(StreamFault::DuplicateAttribute);
             }
             let value = value::attribute(&attribute.value)?;
+            // What is accepted must be acceptable as it will be written: with a default namespace and
+            // one declaration for each foreign namespace.
+            if prefix.is_some() && to.attributes().iter().all(|other| other.ns != ns) {
+                foreign += 1;
+            }
             to.attributes_mut().push(Attribute {
                 ns,
                 name: SmolStr::new(local),
                 value: SmolStr::new(value),
             });
+        }
+        let declarations = foreign + 1;
+        if declarations > self.limits.declarations
+            || to.attributes().len() + declarations > self.limits.attributes
+        {
+            return Err(StreamFault::TooComplex);
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub(super) fn plain(text: &[u8]) -> Option<Plain> {
 /// Letters, digits and inner single hyphens and dots: no A-label, no IP address, no final dot.
 fn is_plain_domain(domain: &[u8]) -> bool {
     let mut before = b'.';
-    let mut letters = false;
+    let mut named = false;
     for byte in domain {
         let joint = matches!(byte, b'.' | b'-');
         if !(is_plain(*byte) || *byte == b'.') || (joint && matches!(before, b'.' | b'-')) {
@@ -55,11 +55,14 @@ fn is_plain_domain(domain: &[u8]) -> bool {
         if *byte == b'.' && before == b'-' {
             return false;
         }
-        letters |= byte.is_ascii_lowercase();
+        // The last label decides whether it looks like an IP address.
+        if before == b'.' {
+            named = byte.is_ascii_lowercase();
+        }
         before = *byte;
     }
     // DNS allows 253 bytes; longer labels and names go the slow way and are told apart there.
-    letters && domain.len() <= 63 && !matches!(before, b'.' | b'-')
+    named && domain.len() <= 63 && !matches!(before, b'.' | b'-')
 }
 
 const fn is_plain(byte: u8) -> bool {
