@@ -5,7 +5,9 @@
 
 pub mod client;
 pub mod device;
+pub mod enlist;
 pub mod http;
+pub mod keys;
 pub mod partner;
 pub mod process;
 pub mod trust;
