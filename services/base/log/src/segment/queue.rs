@@ -12,6 +12,7 @@ use entente_core::Offset;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::frame::FRAME_BYTES;
 use crate::{Appended, LogError};
 
 /// One thing for the writer to do.
@@ -42,6 +43,14 @@ pub(crate) enum Status {
     Open,
 }
 
+/// What is worth a short wait: whoever was just told appends again at once, and without the wait
+/// would split into two crowds, each of which waits for the other's sync.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gather {
+    pub(crate) requests: usize,
+    pub(crate) patience: Duration,
+}
+
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -55,8 +64,32 @@ struct State {
     requests: Vec<Request>,
     bytes: usize,
     status: Status,
-    /// The writer waits on the condition variable: only then is there anybody to wake.
-    idle: bool,
+    /// The writer sleeps until so many requests wait; 0 when it does not sleep.
+    awaited: usize,
+}
+
+impl Request {
+    /// Bytes that the request takes in a segment.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        match self {
+            Self::Append { batch, .. } => batch
+                .iter()
+                .map(|payload| (FRAME_BYTES + payload.len()) as u64)
+                .sum(),
+            Self::Floor { .. } => FRAME_BYTES as u64,
+        }
+    }
+
+    pub(crate) fn refuse(self, error: LogError) {
+        match self {
+            Self::Append { done, .. } => {
+                done.send(Err(error)).ok();
+            }
+            Self::Floor { done, .. } => {
+                done.send(Err(error)).ok();
+            }
+        }
+    }
 }
 
 impl Queue {
@@ -65,7 +98,7 @@ impl Queue {
             requests: Vec::new(),
             bytes: 0,
             status: Status::Open,
-            idle: false,
+            awaited: 0,
         };
         Self {
             state: Mutex::new(state),
@@ -93,7 +126,10 @@ impl Queue {
         }
         state.bytes += bytes;
         state.requests.push(request);
-        let wake = std::mem::take(&mut state.idle);
+        let wake = state.awaited > 0 && state.requests.len() >= state.awaited;
+        if wake {
+            state.awaited = 0;
+        }
         drop(state);
         if wake {
             self.work.notify_one();
@@ -106,23 +142,30 @@ impl Queue {
     pub(crate) fn take(
         &self,
         into: &mut Vec<Request>,
+        gather: Gather,
         patience: Option<Duration>,
     ) -> (usize, Status) {
         let mut state = self.state.lock();
-        let waits = |state: &State| {
-            state.requests.is_empty() && matches!(state.status, Status::Open | Status::Full)
+        let lacks = |count: usize| {
+            move |state: &mut State| {
+                state.requests.len() < count && matches!(state.status, Status::Open | Status::Full)
+            }
         };
-        if waits(&state) {
-            state.idle = true;
-            let mut asleep = |state: &mut State| waits(state);
+        if gather.requests > 1 && lacks(gather.requests)(&mut state) {
+            state.awaited = gather.requests;
+            self.work
+                .wait_while_for(&mut state, lacks(gather.requests), gather.patience);
+        }
+        if lacks(1)(&mut state) {
+            state.awaited = 1;
             match patience {
-                None => self.work.wait_while(&mut state, &mut asleep),
+                None => self.work.wait_while(&mut state, lacks(1)),
                 Some(patience) => {
-                    self.work.wait_while_for(&mut state, &mut asleep, patience);
+                    self.work.wait_while_for(&mut state, lacks(1), patience);
                 }
             }
-            state.idle = false;
         }
+        state.awaited = 0;
         std::mem::swap(&mut state.requests, into);
         (std::mem::take(&mut state.bytes), state.status)
     }
@@ -136,7 +179,7 @@ impl Queue {
             Status::Closing if matches!(status, Status::Full | Status::Open) => {}
             _ => state.status = status,
         }
-        state.idle = false;
+        state.awaited = 0;
         drop(state);
         self.work.notify_one();
     }

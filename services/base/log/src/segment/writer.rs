@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::config::{Fsync, SegmentConfig};
 use super::disk::Held;
 use super::files::{Segment, UNBORN, file_name};
-use super::frame::{FRAME_BYTES, Frame, Head, head_bytes};
+use super::frame::{Frame, Head, head_bytes};
 use super::group::{Group, Pending, Raised};
-use super::queue::{Request, Status};
+use super::queue::{Gather, Request, Status};
 use super::recent::Recent;
 use super::recover::{Last, create, draw_salt};
 use super::shared::Shared;
@@ -34,6 +34,7 @@ pub(crate) struct Writer {
     /// Up to where the last segment is on the disk.
     synced: u64,
     synced_when: Instant,
+    sync_took: Duration,
     floors: Vec<u64>,
     full: Option<Full>,
     group: Group,
@@ -54,6 +55,8 @@ struct Full {
 /// Bytes written and synced together at most, and a batch: more does not make a sync cheaper, and
 /// the group stays in memory while a reader holds a record of it.
 const GROUP_BYTES: ByteSize = ByteSize::kib(1024);
+/// The part of a sync's time that is spent on gathering more appends for the next one.
+const GATHER_PART: u32 = 8;
 /// Bytes that have to fit before a full log takes appends again.
 const PROBE_BYTES: usize = 256 * 1024;
 
@@ -73,6 +76,7 @@ impl Writer {
             shared,
             synced: last.at,
             synced_when: Instant::now(),
+            sync_took: Duration::ZERO,
             last,
             floors,
             full: None,
@@ -88,14 +92,20 @@ impl Writer {
     /// Writes until the log is closed or fails.
     pub(crate) fn run(mut self) {
         let mut requests = Vec::new();
+        let mut gather = Gather::default();
         let end = loop {
-            let (bytes, status) = self.shared.queue.take(&mut requests, self.patience());
+            let queue = &self.shared.queue;
+            let (bytes, status) = queue.take(&mut requests, gather, self.patience());
+            gather.requests = requests.len();
             if requests.is_empty() && !matches!(status, Status::Open | Status::Full) {
                 break self.sync();
             }
             self.group.expect(bytes.min(GROUP_BYTES.get()));
             if let Err(stop) = self.serve(&mut requests) {
                 break Err(stop);
+            }
+            if self.fsync == Fsync::Always {
+                gather.patience = self.sync_took / GATHER_PART;
             }
         };
         self.shared.queue.set(match end {
@@ -389,8 +399,10 @@ impl Writer {
     fn sync(&mut self) -> Result<(), Stop> {
         if self.synced < self.last.at {
             let failed = |_| Stop("a sync of the log failed");
+            let start = Instant::now();
             self.last.file.sync_data().map_err(failed)?;
             self.synced = self.last.at;
+            self.sync_took = start.elapsed();
         }
         self.synced_when = Instant::now();
         Ok(())
@@ -445,34 +457,11 @@ impl Drop for Writer {
         let queue = &self.shared.queue;
         queue.set(Status::Failed("the writer of the log has ended"));
         let mut left = Vec::new();
-        queue.take(&mut left, None);
+        queue.take(&mut left, Gather::default(), None);
         for request in left {
             request.refuse(LogError::Unavailable);
         }
         self.shared.wake_all();
-    }
-}
-
-impl Request {
-    fn written_bytes(&self) -> u64 {
-        match self {
-            Self::Append { batch, .. } => batch
-                .iter()
-                .map(|payload| (FRAME_BYTES + payload.len()) as u64)
-                .sum(),
-            Self::Floor { .. } => FRAME_BYTES as u64,
-        }
-    }
-
-    fn refuse(self, error: LogError) {
-        match self {
-            Self::Append { done, .. } => {
-                done.send(Err(error)).ok();
-            }
-            Self::Floor { done, .. } => {
-                done.send(Err(error)).ok();
-            }
-        }
     }
 }
 

@@ -8,6 +8,8 @@
     reason = "a program for people: it prints figures and stops at an error"
 )]
 
+mod counted;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ use entente_core::{ByteSize, Offset};
 use entente_log::{Fsync, Log, MemoryLog, SegmentConfig, SegmentLog, Tail};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::counted::Counted;
 
 const RECORD_BYTES: usize = 600;
 const PARTITIONS: u32 = 16;
@@ -99,13 +103,16 @@ async fn read_back(log: &Arc<dyn Log>) -> f64 {
     rate(read, start.elapsed())
 }
 
-fn open(folder: &Folder, fsync: Fsync, recent_bytes: ByteSize) -> Arc<dyn Log> {
+fn open(folder: &Folder, fsync: Fsync, recent_bytes: ByteSize) -> (Arc<dyn Log>, Counted) {
     let config = SegmentConfig {
         fsync,
         recent_bytes,
         ..SegmentConfig::new(PARTITIONS)
     };
-    Arc::new(SegmentLog::open(folder.0.join("log"), &config).unwrap().0)
+    let disk = Counted::default();
+    let dir = folder.0.join("log");
+    let (log, _) = SegmentLog::open_on(Arc::new(disk.clone()), &dir, &config).unwrap();
+    (Arc::new(log), disk)
 }
 
 /// So many records a partition, for reading.
@@ -137,30 +144,31 @@ async fn figures() {
     ];
     for (name, fsync) in modes {
         for (waiting, batch) in [(1, 1), (64, 1), (64, 16)] {
-            let log = open(&folder, fsync, ByteSize::kib(64 * 1024));
+            let (log, disk) = open(&folder, fsync, ByteSize::kib(64 * 1024));
             let rate = appends(&log, waiting, batch).await;
-            let syncs = rate / one;
+            let a_write = rate * RUN.as_secs_f64() / disk.writes() as f64;
             println!(
-                "append, {name}, {waiting} waiting, batch {batch:<2} {rate:>12.0} records/s ({syncs:.1} x one sync)"
+                "append, {name}, {waiting} waiting, batch {batch:<2} {rate:>10.0} records/s, {a_write:>6.1} a write, {:>6} syncs",
+                disk.syncs()
             );
             drop(log);
             std::fs::remove_dir_all(folder.0.join("log")).unwrap();
         }
     }
 
-    let log = open(&folder, Fsync::Never, ByteSize::kib(512 * 1024));
+    let (log, _) = open(&folder, Fsync::Never, ByteSize::kib(512 * 1024));
     fill(&log, 20_000).await;
     let rate = read_back(&log).await;
     println!("read back from memory      {rate:>12.0} records/s");
     drop(log);
-    let log = open(&folder, Fsync::Never, ByteSize::kib(0));
+    let (log, _) = open(&folder, Fsync::Never, ByteSize::kib(0));
     for pass in ["index scanned", "index known"] {
         let rate = read_back(&log).await;
         println!("read back from files, {pass} {rate:>12.0} records/s");
     }
     let start = Instant::now();
     drop(log);
-    let log = open(&folder, Fsync::Never, ByteSize::kib(0));
+    let (log, _) = open(&folder, Fsync::Never, ByteSize::kib(0));
     println!("close and open: {:?}", start.elapsed());
     assert!(log.end(0) > Offset::new(0));
 
