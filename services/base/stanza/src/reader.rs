@@ -182,9 +182,8 @@ impl Reader {
     fn start(&mut self, tag: &BytesStart<'_>) -> Result<Element, StreamFault> {
         self.level = self.level.checked_add(1).ok_or(StreamFault::TooDeep)?;
         self.scope.set_level(self.level);
-        let has_attributes = tag.attributes_raw().contains('=');
-        let declares = has_attributes && tag.attributes_raw().contains("xmlns");
-        if declares {
+        let raw = tag.attributes_raw();
+        if mentions_xmlns(raw) {
             self.declare(tag)?;
         }
         let (prefix, local) = name::split(tag.name().into_inner()).ok_or(StreamFault::BadName)?;
@@ -197,7 +196,7 @@ impl Reader {
             self.grow(&ns)?;
         }
         let mut element = Element::bare(SmolStr::new(local), ns);
-        if has_attributes || !tag.attributes_raw().trim().is_empty() {
+        if !raw.is_empty() {
             self.attributes(tag, &mut element)?;
         }
         Ok(element)
@@ -323,6 +322,16 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Whether a start tag may hold a declaration; most do not, and are read once only.
+fn mentions_xmlns(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    memchr::memchr_iter(b'x', bytes).any(|at| {
+        bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(b"xmlns"))
+    })
 }
 
 /// Checks the encoding and every character of a frame at once.
