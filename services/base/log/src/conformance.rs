@@ -1,4 +1,4 @@
-//! What every implementation of [`Log`](crate::Log) has to do, as one suite.
+//! What every implementation of [`Log`] has to do, as one suite.
 //!
 //! `entente_log::conformance!(name, subject)` makes a module of tests. The suite grants what the port
 //! grants: offsets may have holes, and a batch may be stored twice.
@@ -32,7 +32,7 @@ pub trait Subject: Send + Sync {
     }
 }
 
-/// Runs the suite against `$subject`, an expression for a [`Subject`](conformance::Subject).
+/// Runs the suite against `$subject`, an expression for a [`Subject`](crate::conformance::Subject).
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $subject:expr) => {

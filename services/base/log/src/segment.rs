@@ -1,8 +1,8 @@
 //! A log in segment files on one machine.
 //!
 //! All partitions share one sequence of files, so that one write and one sync serve everybody who
-//! waits. One thread writes ([`writer`]); readers who keep up are served from memory ([`recent`]),
-//! the others from the files ([`read`]).
+//! waits. One thread writes (`writer`); readers who keep up are served from memory ([`recent`]),
+//! the others from the files (`read`).
 //!
 //! **Invariants**
 //! - Under [`Fsync::Always`] an acknowledged record survives the loss of power.
