@@ -1,7 +1,7 @@
 //! A log in segment files on one machine.
 //!
 //! All partitions share one sequence of files, so that one write and one sync serve everybody who
-//! waits. One thread writes (`writer`); readers who keep up are served from memory ([`recent`]),
+//! waits. One thread writes (`writer`); readers who keep up are served from memory (`recent`),
 //! the others from the files (`read`).
 //!
 //! **Invariants**
