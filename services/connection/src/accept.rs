@@ -29,7 +29,7 @@ use crate::links::Links;
 use crate::negotiate::{Host, negotiate};
 use crate::rebind::Rebinds;
 use crate::revoke::Revocations;
-use crate::secure::{ALPN_HTTP, ALPN_XMPP, Certificates};
+use crate::secure::{ALPN_HTTP, ALPN_XMPP, Certificates, SecureError};
 use crate::session::Rules;
 use crate::stream::Stream;
 use crate::wire::{Direct, Wire};
@@ -68,18 +68,37 @@ pub struct Built {
     pub addresses: Vec<SocketAddr>,
     /// Addresses of the WebSocket listeners.
     pub websocket_addresses: Vec<SocketAddr>,
+    certificates: Arc<Certificates>,
     links: Arc<Links>,
     drain: Drain,
     accepting: CancellationToken,
 }
 
 impl Built {
+    /// A TLS acceptor for HTTP/1.1 with the certificate of this service, followed like it.
+    ///
+    /// # Errors
+    /// [`SecureError`] if TLS cannot be set up.
+    pub fn https_acceptor(&self) -> Result<TlsAcceptor, SecureError> {
+        self.certificates.acceptor(ALPN_HTTP)
+    }
+
     /// Stops accepting, tells clients to come back elsewhere, paced over the budget, and waits for
     /// them to go. Returns how many sessions were left.
     pub async fn drain(&self, budget: Duration) -> usize {
         self.accepting.cancel();
         drain::drain(&self.links, &self.drain, budget).await
     }
+}
+
+/// Checks the settings and the certificate, and starts nothing.
+///
+/// # Errors
+/// [`BuildError`] for a bad setting or certificate.
+pub fn check(config: &Config) -> Result<(), BuildError> {
+    config.check()?;
+    Certificates::load(config.tls.clone())?;
+    Ok(())
 }
 
 /// Binds the listeners and starts to accept.
@@ -99,6 +118,7 @@ pub async fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
     let built = Built {
         addresses: addresses(&direct, &config.listen)?,
         websocket_addresses: addresses(&websocket, &config.websocket.listen)?,
+        certificates: Arc::clone(&certificates),
         links: Arc::clone(&host.links),
         drain: deps.drain.clone(),
         accepting: accepting.clone(),

@@ -28,7 +28,7 @@ mod stream;
 mod websocket;
 mod wire;
 
-pub use accept::{Built, Deps, build};
+pub use accept::{Built, Deps, build, check};
 pub use config::{Config, ConfigError, DeadlinesConfig, LimitsConfig, TlsConfig, WebSocketConfig};
 pub use error::BuildError;
 pub use secure::SecureError;

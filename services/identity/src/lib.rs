@@ -33,4 +33,4 @@ pub use jwks::Jwks;
 pub use partners::{
     Algorithm, Kid, Kind, Partner, PartnersError, Quotas, Registry, State, TokenType,
 };
-pub use service::{BuildError, Built, Deps, build, reload};
+pub use service::{BuildError, Built, Deps, build, check, reload};

@@ -129,6 +129,16 @@ pub fn build(config: &Config, deps: Deps) -> Result<Built, BuildError> {
     })
 }
 
+/// Checks the settings and the file of partners, and starts nothing.
+///
+/// # Errors
+/// [`BuildError`] says what to change.
+pub fn check(config: &Config, policy: Policy) -> Result<(), BuildError> {
+    config.check()?;
+    Registry::open(&config.partners, policy)?;
+    Ok(())
+}
+
 /// Reads the partners' file again and tells the operator what came of it. Blocks for one small file.
 ///
 /// # Errors

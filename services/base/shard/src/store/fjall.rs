@@ -31,9 +31,16 @@ impl FjallStore {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub fn open(database: &Database, shard: ShardId) -> Result<Self, StoreError> {
-        let name = format!("shard-{shard}");
+        Self::named(database, &format!("shard-{shard}"))
+    }
+
+    /// Opens or creates the rows of a service that keeps its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub fn named(database: &Database, name: &str) -> Result<Self, StoreError> {
         let keyspace = database
-            .keyspace(&name, KeyspaceCreateOptions::default)
+            .keyspace(name, KeyspaceCreateOptions::default)
             .map_err(failed)?;
         Ok(Self {
             database: database.clone(),

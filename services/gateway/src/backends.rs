@@ -1,0 +1,163 @@
+//! Backends by URL: the one place that maps a scheme to an implementation.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entente_core::{ShardId, Span};
+use entente_log::{Fsync, Log, MemoryLog, OpenError, Recovered, SegmentConfig, SegmentLog};
+use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError};
+
+use crate::config::Storage;
+
+/// Why a backend does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The URL's scheme is not known.
+    #[error("storage.{key}: `{url}` is none of {known}")]
+    Scheme {
+        /// `log` or `state`.
+        key: &'static str,
+        /// What was given.
+        url: String,
+        /// What is known.
+        known: &'static str,
+    },
+    /// The folder cannot be made.
+    #[error("{0}")]
+    Folder(#[from] std::io::Error),
+    /// The log does not open.
+    #[error("the log does not open: {0}")]
+    Log(#[from] OpenError),
+    /// The store does not open.
+    #[error("the shard store does not open: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// The logs of a deployment.
+#[derive(Debug)]
+pub struct Logs {
+    /// The input: one partition a shard.
+    pub input: Arc<dyn Log>,
+    /// The wake-ups.
+    pub wake: Arc<dyn Log>,
+    segments: Vec<Arc<SegmentLog>>,
+}
+
+impl Logs {
+    /// Writes out and closes what has a file.
+    pub async fn close(&self) {
+        for log in &self.segments {
+            log.close().await;
+        }
+    }
+}
+
+/// Reads `always`, `never` or an interval.
+///
+/// # Errors
+/// What is wrong, naming the key.
+pub fn fsync(text: &str) -> Result<Fsync, &'static str> {
+    match text {
+        "always" => Ok(Fsync::Always),
+        "never" => Ok(Fsync::Never),
+        interval => match interval.parse::<Span>() {
+            Ok(span) if span.get() > Duration::ZERO => Ok(Fsync::Interval(span.get())),
+            _ => Err("storage.fsync must be `always`, `never` or an interval such as `5ms`"),
+        },
+    }
+}
+
+/// Opens the logs.
+///
+/// # Errors
+/// [`BackendError`].
+pub fn logs(storage: &Storage) -> Result<Logs, BackendError> {
+    match storage.log.split_once(':') {
+        Some(("memory", _)) => Ok(Logs {
+            input: Arc::new(MemoryLog::new(storage.shards)),
+            wake: Arc::new(MemoryLog::new(1)),
+            segments: Vec::new(),
+        }),
+        Some(("file", folder)) => {
+            let input = segment_log(storage, &Path::new(folder).join("input"), storage.shards)?;
+            let wake = segment_log(storage, &Path::new(folder).join("wake"), 1)?;
+            Ok(Logs {
+                segments: vec![Arc::clone(&input), Arc::clone(&wake)],
+                input,
+                wake,
+            })
+        }
+        _ => Err(BackendError::Scheme {
+            key: "log",
+            url: storage.log.clone(),
+            known: "file:DIRECTORY, memory:",
+        }),
+    }
+}
+
+fn segment_log(
+    storage: &Storage,
+    folder: &Path,
+    partitions: u32,
+) -> Result<Arc<SegmentLog>, BackendError> {
+    std::fs::create_dir_all(folder)?;
+    let config = SegmentConfig {
+        segment_bytes: storage.segment,
+        fsync: fsync(&storage.fsync).unwrap_or(Fsync::Always),
+        ..SegmentConfig::new(partitions)
+    };
+    let (log, found) = SegmentLog::open(folder, &config)?;
+    let Recovered {
+        segments,
+        records,
+        torn_bytes,
+    } = found;
+    tracing::info!(segments, records, torn_bytes, partitions, "log opened");
+    Ok(Arc::new(log))
+}
+
+/// Opens the rows of every shard, and of push.
+///
+/// # Errors
+/// [`BackendError`].
+pub fn stores(storage: &Storage) -> Result<Stores, BackendError> {
+    let shards = (0..storage.shards).map(ShardId::new);
+    match storage.state.split_once(':') {
+        Some(("memory", _)) => {
+            let store = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
+            Ok(Stores {
+                shards: shards.map(|shard| (shard, store())).collect(),
+                push: store(),
+            })
+        }
+        Some(("fjall", folder)) => {
+            std::fs::create_dir_all(folder)?;
+            let database = FjallStore::database(Path::new(folder))?;
+            let mut stores: BTreeMap<_, Arc<dyn StateStore>> = BTreeMap::new();
+            for shard in shards {
+                stores.insert(shard, Arc::new(FjallStore::open(&database, shard)?));
+            }
+            let push = FjallStore::named(&database, "push")?;
+            Ok(Stores {
+                shards: stores,
+                push: Arc::new(push),
+            })
+        }
+        _ => Err(BackendError::Scheme {
+            key: "state",
+            url: storage.state.clone(),
+            known: "fjall:DIRECTORY, memory:",
+        }),
+    }
+}
+
+/// Rows of a node.
+#[derive(Debug)]
+pub struct Stores {
+    /// Of each shard.
+    pub shards: BTreeMap<ShardId, Arc<dyn StateStore>>,
+    /// Of the push service.
+    pub push: Arc<dyn StateStore>,
+}

@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use entente_gateway::compose::Node;
+use entente_gateway::config::Config;
+use entente_gateway::init::Init;
+use entente_gateway::secrets::Secrets;
+
+/// A gateway through which messaging networks exchange end-to-end encrypted messages.
+///
+/// A first start, on one machine:
+///
+///   entente init --dir node --domain interop.localhost --development
+///   entente run --config node/entente.toml
+///
+/// To see it work with partners, users and kills: entente demo
+#[derive(Debug, Parser)]
+#[command(name = "entente", version, verbatim_doc_comment)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks a configuration with everything that it names, and starts nothing.
+    Check {
+        /// The configuration file.
+        #[arg(long, short, default_value = "entente.toml")]
+        config: PathBuf,
+    },
+    /// Writes the completions of a shell to standard output.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Shows the gateway at work: partners, users, real Signal messages, two kills, and a count.
+    #[cfg(feature = "demo")]
+    Demo(entente_demo::DemoOptions),
+    /// Writes what a first start needs: configuration, secrets, development certificate, keys.
+    Init(InitArgs),
+    /// Runs every role in this process until SIGTERM; a second SIGTERM is fast. SIGHUP reads the
+    /// partners and the certificate again.
+    Run {
+        /// The configuration file.
+        #[arg(long, short, default_value = "entente.toml")]
+        config: PathBuf,
+    },
+    /// Says which version this is.
+    Version,
+}
+
+#[derive(Args, Debug)]
+struct InitArgs {
+    /// The folder to write; made if it is not there. Nothing in it is overwritten.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// The deployment's own DNS domain.
+    #[arg(long)]
+    domain: String,
+    /// Address of the direct TLS listener.
+    #[arg(long, default_value = "127.0.0.1:5223")]
+    xmpp: SocketAddr,
+    /// Address of the WebSocket listener.
+    #[arg(long, default_value = "127.0.0.1:5443")]
+    websocket: SocketAddr,
+    /// Address of the HTTPS door: enlistment and public keys.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    http: SocketAddr,
+    /// Address of the admin port: probes, metrics, drain.
+    #[arg(long, default_value = "127.0.0.1:9600")]
+    admin: SocketAddr,
+    /// Lets partners be on this machine and without TLS. Never in a deployment.
+    #[arg(long)]
+    development: bool,
+}
+
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Check { config } => check(&config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "entente", &mut io::stdout());
+            Ok(())
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo(options),
+        Command::Init(args) => init(args),
+        Command::Run { config } => serve(&config),
+        Command::Version => say(&format!("entente {}", env!("CARGO_PKG_VERSION"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_reads = writeln!(io::stderr(), "entente: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .enable_all()
+        .build()
+        .context("the runtime does not start")
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    Secrets::read(&config.secrets)?;
+    Node::check(&config)?;
+    say(&format!(
+        "{}: the configuration, its secrets, keys and partners are good",
+        path.display()
+    ))
+}
+
+fn init(args: InitArgs) -> anyhow::Result<()> {
+    let init = Init {
+        folder: args.dir,
+        domain: args.domain,
+        xmpp: args.xmpp,
+        websocket: args.websocket,
+        http: args.http,
+        admin: args.admin,
+        development: args.development,
+    };
+    for path in init.write()? {
+        say(&format!("wrote {}", path.display()))?;
+    }
+    let config = init.folder.join("entente.toml");
+    say(&format!("next: entente run --config {}", config.display()))
+}
+
+fn serve(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    entente_node::init_logging(&config.log)?;
+    runtime()?.block_on(async {
+        let node = Node::start(config).await?;
+        node.run_until_drained().await?;
+        Ok(())
+    })
+}
+
+#[cfg(feature = "demo")]
+fn demo(options: entente_demo::DemoOptions) -> anyhow::Result<()> {
+    runtime()?.block_on(entente_demo::run(options))?;
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! The configuration file: TOML with units in its values, every key optional but the domain.
+//!
+//! Relative paths are relative to the file. An unknown key is an error; errors name file, line and
+//! key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use entente_core::{ByteSize, Span};
+use entente_node::{AdminSettings, LogSettings};
+use serde::{Deserialize, Serialize};
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The deployment's own DNS domain: what stands behind the `@` of every address.
+    pub domain: String,
+    /// Where what must last is kept.
+    #[serde(default)]
+    pub storage: Storage,
+    /// The file of secrets, as `entente init` writes it.
+    #[serde(default = "secrets")]
+    pub secrets: PathBuf,
+    /// The HTTPS door: enlistment and the gateway's public keys.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// The XMPP door.
+    #[serde(default)]
+    pub connection: entente_connection::Config,
+    /// Shards, sessions and delivery.
+    #[serde(default)]
+    pub router: entente_router::Config,
+    /// Partners, tokens and enlistment.
+    #[serde(default)]
+    pub identity: entente_identity::Config,
+    /// Connections to partners' servers.
+    #[serde(default)]
+    pub egress: entente_egress::Settings,
+    /// Probes, metrics and drain, for the operator's machines.
+    #[serde(default)]
+    pub admin: AdminSettings,
+    /// Log lines.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// How the process ends.
+    #[serde(default)]
+    pub drain: DrainConfig,
+}
+
+/// Where what must last is kept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The log: `file:DIRECTORY`, or `memory:` for a process that may forget everything.
+    pub log: String,
+    /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`.
+    pub state: String,
+    /// The number of shards. Fixed when the deployment is created; another number is refused.
+    pub shards: u32,
+    /// When the log is synced: `always` (before every acknowledgement), an interval such as `5ms`,
+    /// or `never`. All but `always` can lose acknowledged stanzas when the machine loses power.
+    pub fsync: String,
+    /// Size of one segment file of the log.
+    pub segment: ByteSize,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            log: "file:data/log".to_owned(),
+            state: "fjall:data/state".to_owned(),
+            shards: 8,
+            fsync: "always".to_owned(),
+            segment: ByteSize::kib(64 * 1024),
+        }
+    }
+}
+
+/// The HTTPS door.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where it listens. It uses the certificate of the XMPP door.
+    pub listen: SocketAddr,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Time for the head of a request.
+    pub head: Span,
+    /// Time for a whole connection.
+    pub connection: Span,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            max_connections: 1_024,
+            head: Span::secs(5),
+            connection: Span::secs(60),
+        }
+    }
+}
+
+/// How the process ends after SIGTERM or `POST /drain`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainConfig {
+    /// Time between "not ready" and the first closed connection: load balancers lag.
+    pub settle: Span,
+    /// Time over which connections are closed, evenly.
+    pub budget: Span,
+    /// Time for everything else to end and be stored.
+    pub flush: Span,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self {
+            settle: Span::secs(0),
+            budget: Span::secs(10),
+            flush: Span::secs(20),
+        }
+    }
+}
+
+fn secrets() -> PathBuf {
+    PathBuf::from("secrets.toml")
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// It is not what it must be.
+    #[error("{file}:{line}: {message}")]
+    Value {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with the key.
+        message: String,
+    },
+    /// A setting cannot work.
+    #[error("{file}: {message}")]
+    Setting {
+        /// The file.
+        file: String,
+        /// What is wrong, with the key.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a file and checks every section.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, line and key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            file: file.clone(),
+            source,
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::from_text(&file, folder, &text)
+    }
+
+    /// Reads a text as if it stood in a file of a folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, line and key.
+    pub fn from_text(file: &str, folder: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = text.as_bytes().get(..at).unwrap_or_default();
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let key = key_of(text.lines().nth(line - 1).unwrap_or_default());
+            let message = format!("{key}{}", error.message());
+            ConfigError::Value {
+                file: file.to_owned(),
+                line,
+                message,
+            }
+        })?;
+        config.connection.domain.clone_from(&config.domain);
+        config.connection.resume_time = config.router.resume_time;
+        config.resolve(folder);
+        let setting = |message: String| ConfigError::Setting {
+            file: file.to_owned(),
+            message,
+        };
+        config
+            .storage
+            .check()
+            .map_err(|message| setting(message.to_owned()))?;
+        config
+            .connection
+            .check()
+            .map_err(|error| setting(format!("connection: {error}")))?;
+        config
+            .router
+            .check()
+            .map_err(|message| setting(message.to_owned()))?;
+        config
+            .identity
+            .check()
+            .map_err(|error| setting(error.to_string()))?;
+        config
+            .egress
+            .check()
+            .map_err(|error| setting(error.to_string()))?;
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let paths = [
+            &mut self.secrets,
+            &mut self.connection.tls.certificate,
+            &mut self.connection.tls.key,
+            &mut self.identity.partners,
+        ];
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+        if let Some(roots) = &mut self.egress.extra_roots {
+            *roots = folder.join(&*roots);
+        }
+        for url in [&mut self.storage.log, &mut self.storage.state] {
+            if let Some((scheme, path)) = url.split_once(':')
+                && !path.is_empty()
+            {
+                *url = format!("{scheme}:{}", folder.join(path).display());
+            }
+        }
+    }
+}
+
+/// `key: ` of a line `key = value`, or nothing.
+fn key_of(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => format!("{}: ", key.trim()),
+        _ => String::new(),
+    }
+}
+
+impl Storage {
+    fn check(&self) -> Result<(), &'static str> {
+        if !(1..=1024).contains(&self.shards) {
+            return Err("storage.shards must be 1 to 1024");
+        }
+        crate::backends::fsync(&self.fsync)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        Config::from_text("entente.toml", Path::new("/etc/entente"), text)
+    }
+
+    #[test]
+    fn a_domain_is_enough() {
+        let config = read("domain = \"interop.example\"").unwrap();
+        assert_eq!(config.connection.domain, "interop.example");
+        assert_eq!(config.storage.log, "file:/etc/entente/data/log");
+        assert_eq!(config.secrets, Path::new("/etc/entente/secrets.toml"));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_key() {
+        let cases = [
+            ("", "entente.toml:1:"),
+            (
+                "domain = \"a\"\n[router]\nresume_tim = \"5s\"",
+                "entente.toml:3: resume_tim: ",
+            ),
+            (
+                "domain = \"a\"\n[router]\nresume_time = \"5\"",
+                "entente.toml:3: resume_time: ",
+            ),
+            (
+                "domain = \"a\"\n[storage]\nfsync = \"maybe\"",
+                "storage.fsync",
+            ),
+            ("domain = \"a\"\n[storage]\nshards = 0", "storage.shards"),
+            ("domain = \"A b\"", "domain"),
+        ];
+        for (text, wanted) in cases {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{text:?}: {error}");
+        }
+    }
+}

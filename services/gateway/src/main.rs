@@ -1,0 +1,15 @@
+//! `entente`: one program, many roles.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Many small, long-lived allocations of many threads: mimalloc keeps them apart and gives back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run(cli::Cli::parse())
+}
