@@ -63,8 +63,13 @@ pub struct Jwks {
     http: Arc<dyn Http>,
     settings: JwksSettings,
     events: Events,
-    issuers: ArcSwap<BTreeMap<PartnerId, Arc<Issuer>>>,
+    issuers: ArcSwap<Issuers>,
 }
+
+type Issuers = BTreeMap<PartnerId, Arc<Issuer>>;
+
+/// The task of each partner, and what it fetches for.
+type Fetching = BTreeMap<PartnerId, (Arc<Issuer>, AbortHandle)>;
 
 /// The keys of one record.
 struct Issuer {
@@ -99,12 +104,13 @@ impl Jwks {
         settings: JwksSettings,
         events: Events,
     ) -> Arc<Self> {
+        let issuers = issuers(&Issuers::default(), &registry);
         Arc::new(Self {
             registry,
             http,
             settings,
             events,
-            issuers: ArcSwap::default(),
+            issuers: ArcSwap::from_pointee(issuers),
         })
     }
 
@@ -112,10 +118,10 @@ impl Jwks {
     pub async fn run(self: Arc<Self>) {
         let mut changes = self.registry.changes();
         let mut tasks = JoinSet::new();
-        let mut handles = BTreeMap::new();
+        let mut fetching = Fetching::new();
         loop {
             changes.mark_unchanged();
-            self.reconcile(&mut tasks, &mut handles);
+            self.reconcile(&mut tasks, &mut fetching);
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() {
@@ -200,43 +206,32 @@ impl Jwks {
         held.keys.find(kid, algorithm)
     }
 
-    fn reconcile(
-        self: &Arc<Self>,
-        tasks: &mut JoinSet<()>,
-        handles: &mut BTreeMap<PartnerId, AbortHandle>,
-    ) {
-        let before = self.issuers.load_full();
-        let mut after = BTreeMap::new();
-        for record in self.registry.all() {
-            if !matches!(record.state, State::Active | State::Onboarding) {
-                continue;
+    /// Starts and stops fetching so that each partner of the registry has one task.
+    fn reconcile(self: &Arc<Self>, tasks: &mut JoinSet<()>, fetching: &mut Fetching) {
+        let issuers = issuers(&self.issuers.load(), &self.registry);
+        fetching.retain(|number, (issuer, task)| {
+            let wanted = issuers.get(number);
+            let same = wanted.is_some_and(|now| Arc::ptr_eq(now, issuer));
+            if !same {
+                task.abort();
             }
-            let number = record.number;
-            let kept = before
-                .get(&number)
-                .filter(|issuer| is_same_source(&issuer.record, &record));
-            if let Some(kept) = kept {
-                after.insert(number, Arc::clone(kept));
-                continue;
-            }
-            let issuer = Arc::new(Issuer::new(record));
-            let task = Arc::clone(self).keep_fresh(Arc::clone(&issuer));
-            after.insert(number, issuer);
-            if let Some(old) = handles.insert(number, tasks.spawn(task)) {
-                old.abort();
-            }
-        }
-        handles.retain(|number, handle| {
-            let kept = after.contains_key(number);
-            if !kept {
-                handle.abort();
-            }
-            kept
+            // A task that ended by panic is started again.
+            same && !task.is_finished()
         });
-        self.issuers.store(Arc::new(after));
+        for (number, issuer) in &issuers {
+            fetching.entry(*number).or_insert_with(|| {
+                let work = Arc::clone(self).keep_fresh(Arc::clone(issuer));
+                (Arc::clone(issuer), tasks.spawn(work))
+            });
+        }
+        self.issuers.store(Arc::new(issuers));
     }
 
     async fn keep_fresh(self: Arc<Self>, issuer: Arc<Issuer>) {
+        if issuer.fetches.borrow().started > 0 {
+            // Started again: an answer that makes it panic may cost one fetch per cool-down, too.
+            sleep_until(Instant::now() + self.settings.cool_down.get()).await;
+        }
         loop {
             let started = Instant::now();
             issuer.fetches.send_modify(|fetches| fetches.started += 1);
@@ -255,7 +250,7 @@ impl Jwks {
                 issuer.held.store(Arc::new(Held { keys, fetched }));
             }
             issuer.fetches.send_modify(|fetches| {
-                fetches.ended += 1;
+                fetches.ended = fetches.started;
                 fetches.good = good;
             });
             let cool_down = self.settings.cool_down.get();
@@ -343,6 +338,24 @@ impl FetchError {
             Self::Status => "status",
         }
     }
+}
+
+/// One entry for each partner whose keys are wanted; what was fetched from the same source is kept.
+fn issuers(before: &Issuers, registry: &Registry) -> Issuers {
+    let mut after = Issuers::new();
+    for record in registry.all() {
+        if !matches!(record.state, State::Active | State::Onboarding) {
+            continue;
+        }
+        let number = record.number;
+        let kept = before.get(&number);
+        let issuer = match kept.filter(|kept| is_same_source(&kept.record, &record)) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(Issuer::new(record)),
+        };
+        after.insert(number, issuer);
+    }
+    after
 }
 
 /// Whether keys fetched for one record may serve the other.
