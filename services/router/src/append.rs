@@ -10,15 +10,16 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entente_core::{AccountId, Counter, Fault, FaultKind, Position};
+use entente_core::{AccountId, Counter, Fault, FaultKind, Position, SessionId};
 use entente_log::LogError;
-use entente_proto::edge::{CloseReason, ToEdge};
+use entente_proto::edge::{CloseReason, EdgeId, ToEdge};
 use entente_shard::{Command, Fenced, Output, OutputItem, Record, Target, WakeUp};
 use tokio::time::Instant;
 
 use crate::error::RouterError;
 use crate::events::Step;
 use crate::owner::{Busy, Owner};
+use crate::twin::Refusal;
 
 /// Outputs in one batch to one target.
 const OUTPUT_BATCH: usize = 512;
@@ -247,26 +248,45 @@ impl Owner {
             // A device that is away is not told, and `h` will not cover the stanza: it sends again.
             Err(_) if !attached => {}
             Err(error) => {
-                let slot = twin.place();
-                twin.done(position);
                 let fault = match error {
                     LogError::Busy | LogError::Full | LogError::TooLarge => FULL,
                     _ => UNAVAILABLE,
                 };
+                let inbound = position;
+                let refusal = twin.refuse(Refusal {
+                    position,
+                    inbound,
+                    id,
+                    to,
+                    fault,
+                });
+                let too_many = twin.owes(self.ground.config.window_stanzas);
                 self.ground.events.count(Step::Refused, 1);
-                self.tell(
-                    edge,
-                    ToEdge::Refused {
-                        session,
-                        position: slot,
-                        id,
-                        to,
-                        fault,
-                    },
-                );
+                self.tell_refused(edge, session, refusal);
+                if too_many {
+                    self.close(session, CloseReason::Stalled);
+                }
             }
         }
         self.tell_handled(account);
         self.resume_when_quiet(account)
+    }
+
+    pub(crate) fn tell_refused(&mut self, edge: EdgeId, session: SessionId, refusal: Refusal) {
+        let Refusal {
+            position,
+            id,
+            to,
+            fault,
+            ..
+        } = refusal;
+        let item = ToEdge::Refused {
+            session,
+            position,
+            id,
+            to,
+            fault,
+        };
+        self.tell(edge, item);
     }
 }

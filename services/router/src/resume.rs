@@ -110,7 +110,11 @@ impl Owner {
             acked: twin.acked,
         };
         self.ground.events.count(Step::Resumed, 1);
+        let refusals = twin.refuse_again();
         self.tell(edge, item);
+        for refusal in refusals {
+            self.tell_refused(edge, session, refusal);
+        }
         self.pump(account)
     }
 

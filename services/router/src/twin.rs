@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use entente_core::{Epoch, Position, Sequence, SessionId};
+use bytes::Bytes;
+use entente_core::{AccountId, Epoch, Fault, Position, Sequence, SessionId};
 use entente_proto::edge::{EdgeId, ResumeKey};
 use tokio::time::Instant;
 
@@ -17,6 +18,20 @@ pub(crate) struct Unacked {
     pub(crate) position: Position,
     pub(crate) sequence: Sequence,
     pub(crate) cost: u32,
+}
+
+/// A refusal whose error the device has not acknowledged. `h` covers the stanza already, so if the
+/// connection dies before the error arrived, the error must be written again: else a refused stanza
+/// would count as accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// The error's place in what is written.
+    pub(crate) position: Position,
+    /// The refused stanza's place in what the device sent.
+    pub(crate) inbound: Position,
+    pub(crate) id: Bytes,
+    pub(crate) to: AccountId,
+    pub(crate) fault: Fault,
 }
 
 /// Where the client's own counters stand at zero, and how it may come back.
@@ -52,6 +67,7 @@ pub(crate) struct Twin {
     pub(crate) acked: Position,
     pub(crate) unacked: VecDeque<Unacked>,
     pub(crate) unacked_bytes: usize,
+    refusals: VecDeque<Refusal>,
     /// The last mailbox entry that was sent on this connection.
     pub(crate) cursor: Sequence,
     /// The newest entry when the session began: what is not newer was waiting.
@@ -85,6 +101,7 @@ impl Twin {
             acked: Position::default(),
             unacked: VecDeque::new(),
             unacked_bytes: 0,
+            refusals: VecDeque::new(),
             cursor: Sequence::default(),
             backlog,
             credit: 0,
@@ -122,7 +139,36 @@ impl Twin {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(cost(front.cost));
             self.unacked.pop_front();
         }
+        while self
+            .refusals
+            .front()
+            .is_some_and(|refusal| refusal.position <= self.acked)
+        {
+            self.refusals.pop_front();
+        }
         newest
+    }
+
+    /// Gives a refusal its place and keeps it until the device has the error.
+    pub(crate) fn refuse(&mut self, mut refusal: Refusal) -> Refusal {
+        refusal.position = self.place();
+        self.done(refusal.inbound);
+        self.refusals.push_back(refusal.clone());
+        refusal
+    }
+
+    /// Whether more errors are owed than a window holds: the device does not acknowledge.
+    pub(crate) fn owes(&self, window: usize) -> bool {
+        self.refusals.len() > window
+    }
+
+    /// After a rebind: the errors that the device may not have, each at a new place.
+    pub(crate) fn refuse_again(&mut self) -> Vec<Refusal> {
+        let refusals = std::mem::take(&mut self.refusals);
+        refusals
+            .into_iter()
+            .map(|refusal| self.refuse(refusal))
+            .collect()
     }
 
     pub(crate) fn delivered(&mut self, sequence: Sequence, cost_bytes: u32) -> Position {
@@ -148,11 +194,14 @@ impl Twin {
         (position <= self.sent).then_some(position)
     }
 
-    /// What `h` says of the stanzas that the device sent.
+    /// What may be told of a session that cannot go on: handled, and no error of it is owed.
     pub(crate) fn h(&self) -> u32 {
+        let owed = self.refusals.iter().map(|refusal| refusal.inbound).min();
+        let before = owed.map(|inbound| Position::new(inbound.value() - 1));
+        let handled = before.map_or(self.handled, |before| before.min(self.handled));
         self.managed
             .as_ref()
-            .map_or(0, |managed| wire(self.handled, managed.inbound))
+            .map_or(0, |managed| wire(handled, managed.inbound))
     }
 
     /// Continues on another connection: what was not acknowledged will be sent again, what was not

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use entente_core::Offset;
 
 use crate::cells::{encode, key};
@@ -107,13 +108,12 @@ impl Shard {
         self.accounts.retain(|_, account| {
             account.row.session.is_some() || account.dirty || account.touched + 1 >= now
         });
-        for account in self
-            .accounts
-            .values_mut()
-            .filter(|account| account.row.session.is_none())
-        {
+        // A content shares the memory of everything that was appended with it: what outlived a
+        // checkpoint is read from the store again if it is sent again.
+        for account in self.accounts.values_mut() {
             for entry in account.mailbox.iter_mut().filter(|entry| entry.stored) {
                 entry.content = None;
+                entry.meta.id = Bytes::copy_from_slice(&entry.meta.id);
             }
         }
     }
