@@ -40,3 +40,6 @@ use entente_stanza::Limits;
 fn limits_of(stanza: ByteSize) -> Limits {
     Limits::with_stanza_bytes(stanza.get())
 }
+
+#[cfg(test)]
+mod tests;

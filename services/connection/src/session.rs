@@ -366,6 +366,3 @@ impl Effects<'_> {
 
 /// Why a request is refused without being looked at further.
 const UNAVAILABLE: StanzaCondition = StanzaCondition::ServiceUnavailable;
-
-#[cfg(test)]
-mod tests;

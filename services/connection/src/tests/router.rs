@@ -1,0 +1,351 @@
+//! A router in memory: one shard, positions and epochs as the seam promises them, no log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use entente_core::{
+    AccountId, Class, Content, Delivered, Envelope, Epoch, Fault, FaultKind, Position, SessionId,
+    ShardId, Timestamp,
+};
+use entente_proto::EdgeId;
+use entente_proto::edge::{
+    CloseReason, EdgeSender, EdgeStream, ResumeKey, Router, STREAM_BATCHES, ToEdge, ToRouter,
+    Unresumable, credit_cost,
+};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Accounts from this number on do not exist.
+pub(crate) const NOBODY: u64 = 1000;
+
+/// What was admitted before the device came.
+const ADMITTED: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StubRouter(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    tasks: JoinSet<()>,
+    /// Everything that was told, in order.
+    told: Vec<ToRouter>,
+    to_edge: Option<mpsc::Sender<Vec<ToEdge>>>,
+    out: Vec<ToEdge>,
+    twins: HashMap<AccountId, Twin>,
+    mailboxes: HashMap<AccountId, VecDeque<Content>>,
+    epoch: u64,
+    /// Submits are kept unhandled while this is set.
+    stuck: bool,
+}
+
+#[derive(Debug)]
+struct Twin {
+    session: SessionId,
+    handled: u64,
+    written: u64,
+    bases: Option<(u64, u64)>,
+    key: Option<ResumeKey>,
+    started: bool,
+    live: bool,
+    credit: i64,
+    /// What was delivered and not acknowledged.
+    unsettled: VecDeque<(u64, Content)>,
+}
+
+#[async_trait]
+impl Router for StubRouter {
+    async fn attach(&self, edge: EdgeId, _shard: ShardId) -> Result<EdgeStream, Fault> {
+        let (to_edge, edge_inbox) = mpsc::channel(STREAM_BATCHES);
+        let (inbox, mut owner) = mpsc::channel::<(EdgeId, Vec<ToRouter>)>(STREAM_BATCHES);
+        let state = Arc::clone(&self.0);
+        let mut locked = self.0.lock();
+        locked.to_edge = Some(to_edge.clone());
+        locked.tasks.spawn(async move {
+            while let Some((_, batch)) = owner.recv().await {
+                let out = {
+                    let mut state = state.lock();
+                    batch.into_iter().for_each(|item| state.take(item));
+                    std::mem::take(&mut state.out)
+                };
+                if !out.is_empty() && to_edge.send(out).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(EdgeStream {
+            to_router: EdgeSender::new(edge, inbox),
+            to_edge: edge_inbox,
+        })
+    }
+}
+
+impl StubRouter {
+    /// Everything that the edge said so far.
+    pub(crate) fn told(&self) -> Vec<ToRouter> {
+        self.0.lock().told.clone()
+    }
+
+    /// Puts something into a mailbox; it goes out with the next thing that the edge says.
+    pub(crate) fn keep(&self, account: AccountId, content: Content) {
+        self.0
+            .lock()
+            .mailboxes
+            .entry(account)
+            .or_default()
+            .push_back(content);
+    }
+
+    /// Leaves submits unhandled, or handles all of them.
+    pub(crate) async fn stick(&self, stuck: bool) {
+        let sender = {
+            let mut state = self.0.lock();
+            state.stuck = stuck;
+            if !stuck {
+                state.handle_all();
+            }
+            state.to_edge.clone()
+        };
+        let out = std::mem::take(&mut self.0.lock().out);
+        if let Some(sender) = sender {
+            sender.send(out).await.unwrap();
+        }
+    }
+
+    /// The owner dies: its stream ends.
+    pub(crate) fn die(&self) {
+        let mut state = self.0.lock();
+        state.to_edge = None;
+        state.tasks.abort_all();
+    }
+}
+
+impl State {
+    fn take(&mut self, item: ToRouter) {
+        self.told.push(item.clone());
+        match item {
+            ToRouter::Bind { session, account } => self.bind(session, account),
+            ToRouter::Resume {
+                session,
+                account,
+                resume,
+                h,
+            } => self.resume(session, account, &resume, h),
+            ToRouter::Submit { session, envelope } => self.submit(session, &envelope),
+            other => self.take_of_session(other),
+        }
+        let accounts: Vec<AccountId> = self.twins.keys().copied().collect();
+        accounts.into_iter().for_each(|account| self.pump(account));
+    }
+
+    fn take_of_session(&mut self, item: ToRouter) {
+        let session = item.session();
+        let Some((account, twin)) = self
+            .twins
+            .iter_mut()
+            .find(|(_, twin)| twin.session == session)
+        else {
+            return;
+        };
+        match item {
+            ToRouter::Acked { through, .. } => {
+                let account = *account;
+                self.acked(account, through);
+            }
+            ToRouter::Credit { bytes, .. } => twin.credit += i64::from(bytes),
+            ToRouter::Detach { .. } => twin.live = false,
+            ToRouter::Enable {
+                inbound, resume, ..
+            } => {
+                twin.bases = Some((inbound.value(), twin.written));
+                twin.key = resume;
+                let outbound = Position::new(twin.written);
+                self.out.push(ToEdge::Enabled {
+                    session,
+                    inbound,
+                    outbound,
+                });
+            }
+            ToRouter::End { .. } => {
+                let account = *account;
+                let twin = self.twins.remove(&account).unwrap();
+                let mailbox = self.mailboxes.entry(account).or_default();
+                for (_, content) in twin.unsettled.into_iter().rev() {
+                    mailbox.push_front(content);
+                }
+            }
+            ToRouter::Handled { position, .. } => {
+                if twin.handled + 1 == position.value() || !self.stuck {
+                    twin.handled = position.value();
+                    let through = position;
+                    self.out.push(ToEdge::Handled { session, through });
+                }
+            }
+            ToRouter::Local { .. } => {
+                twin.written += 1;
+                let position = Position::new(twin.written);
+                self.out.push(ToEdge::Slot { session, position });
+            }
+            ToRouter::Start { .. } => twin.started = true,
+            ToRouter::Bind { .. } | ToRouter::Resume { .. } | ToRouter::Submit { .. } => {}
+        }
+    }
+
+    fn bind(&mut self, session: SessionId, account: AccountId) {
+        if let Some(old) = self.twins.remove(&account) {
+            let mailbox = self.mailboxes.entry(account).or_default();
+            for (_, content) in old.unsettled.into_iter().rev() {
+                mailbox.push_front(content);
+            }
+            self.out.push(ToEdge::Closed {
+                session: old.session,
+                why: CloseReason::Conflict,
+            });
+        }
+        self.epoch += 1;
+        let waiting = self.mailboxes.entry(account).or_default().len();
+        self.twins.insert(account, Twin::new(session));
+        self.out.push(ToEdge::Bound {
+            session,
+            epoch: Epoch::new(self.epoch),
+            waiting: u32::try_from(waiting).unwrap(),
+        });
+    }
+
+    fn resume(&mut self, session: SessionId, account: AccountId, key: &ResumeKey, h: u32) {
+        let twin = self
+            .twins
+            .get_mut(&account)
+            .filter(|twin| twin.key.as_ref() == Some(key));
+        let Some(twin) = twin else {
+            self.out.push(ToEdge::Unresumable {
+                session,
+                h: Some(7),
+                why: Unresumable::Unknown,
+            });
+            return;
+        };
+        if twin.live {
+            self.out.push(ToEdge::Closed {
+                session: twin.session,
+                why: CloseReason::Conflict,
+            });
+        }
+        self.epoch += 1;
+        let (inbound, outbound) = twin.bases.unwrap();
+        let acked = outbound + u64::from(h);
+        twin.unsettled.retain(|(position, _)| *position > acked);
+        let mailbox = self.mailboxes.entry(account).or_default();
+        for (_, content) in twin.unsettled.drain(..).rev() {
+            mailbox.push_front(content);
+        }
+        (twin.session, twin.live, twin.started) = (session, true, false);
+        (twin.written, twin.credit) = (acked, 0);
+        self.out.push(ToEdge::Resumed {
+            session,
+            epoch: Epoch::new(self.epoch),
+            handled: Position::new(twin.handled),
+            inbound: Position::new(inbound),
+            outbound: Position::new(outbound),
+            acked: Position::new(acked),
+        });
+    }
+
+    fn submit(&mut self, session: SessionId, envelope: &Envelope) {
+        let from = self.twins.get_mut(&envelope.from).unwrap();
+        if envelope.to.number() >= NOBODY {
+            from.written += 1;
+            self.out.push(ToEdge::Refused {
+                session,
+                position: Position::new(from.written),
+                id: envelope.id.clone(),
+                to: envelope.to,
+                fault: Fault::new(FaultKind::NotFound, "no such account"),
+            });
+        } else if envelope.class == Class::Durable {
+            let content = Content::Stanza(envelope.payload.clone());
+            let mailbox = self.mailboxes.entry(envelope.to).or_default();
+            mailbox.push_back(content);
+        }
+        if !self.stuck {
+            self.handle_all();
+        }
+    }
+
+    fn handle_all(&mut self) {
+        for item in &self.told {
+            if let ToRouter::Submit { session, envelope } = item
+                && let Some(twin) = self.twins.get_mut(&envelope.from)
+                && twin.session == *session
+                && twin.handled < envelope.position.value()
+            {
+                twin.handled = envelope.position.value();
+                self.out.push(ToEdge::Handled {
+                    session: *session,
+                    through: envelope.position,
+                });
+            }
+        }
+    }
+
+    fn acked(&mut self, account: AccountId, through: Position) {
+        let Some(twin) = self.twins.get_mut(&account) else {
+            return;
+        };
+        while let Some((position, _)) = twin.unsettled.front()
+            && *position <= through.value()
+        {
+            twin.unsettled.pop_front();
+        }
+    }
+
+    fn pump(&mut self, account: AccountId) {
+        let (Some(twin), Some(mailbox)) = (
+            self.twins.get_mut(&account),
+            self.mailboxes.get_mut(&account),
+        ) else {
+            return;
+        };
+        while twin.live && twin.started && twin.credit > 0 {
+            let Some(content) = mailbox.pop_front() else {
+                return;
+            };
+            twin.written += 1;
+            twin.credit -= i64::from(credit_cost(&content));
+            twin.unsettled.push_back((twin.written, content.clone()));
+            let delayed = (twin.written == 2).then_some(ADMITTED);
+            self.out.push(ToEdge::Deliver {
+                session: twin.session,
+                position: Position::new(twin.written),
+                content,
+                delayed,
+            });
+        }
+    }
+}
+
+impl Twin {
+    fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            handled: 0,
+            written: 0,
+            bases: None,
+            key: None,
+            started: false,
+            live: true,
+            credit: 0,
+            unsettled: VecDeque::new(),
+        }
+    }
+}
+
+/// A receipt for one stanza.
+pub(crate) fn receipt(by: AccountId, id: &'static [u8]) -> Content {
+    Content::Delivered(Delivered {
+        by,
+        ids: vec![id.into()],
+        at: ADMITTED,
+    })
+}
