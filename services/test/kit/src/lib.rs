@@ -10,4 +10,5 @@ pub mod http;
 pub mod keys;
 pub mod partner;
 pub mod process;
+pub mod signing;
 pub mod trust;

@@ -166,7 +166,13 @@ impl Runner {
                     }
                     Err(error) => self.lost(&error),
                 },
-                Some(command) = self.ends.commands.recv(), if is_open => self.obey(command),
+                Some(command) = self.ends.commands.recv(), if is_open => {
+                    self.obey(command);
+                    if self.ends.commands.is_empty() {
+                        // Nothing follows that would ask; somebody may wait for the answer.
+                        self.client.ask();
+                    }
+                }
             }
             self.count();
         }
@@ -200,7 +206,25 @@ impl Runner {
         });
     }
 
+    /// Waits for what the server still owes, then ends the stream.
     async fn close(&mut self) {
+        self.client.ask();
+        let settled = async {
+            while self.client.unacked() > 0 && self.client.is_connected() {
+                match self.client.recv().await {
+                    Ok(event) => {
+                        let event = deliver(event, &mut self.requests, &self.ends.tally);
+                        if let Some(event) = event {
+                            // Full or closed: the application is leaving as well.
+                            drop(self.ends.events.try_send(event));
+                        }
+                    }
+                    Err(error) => self.lost(&error),
+                }
+            }
+        };
+        // The borrow of the whole runner ends here, timed out or not.
+        drop(timeout(CLOSE_WITHIN, settled).await);
         // A peer that does not read any more is left without a goodbye.
         if timeout(CLOSE_WITHIN, self.client.close()).await.is_err() {
             self.client.cut();

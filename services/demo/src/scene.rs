@@ -1,0 +1,225 @@
+//! What the demonstration stands on: a folder, three partners' servers and the gateway process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entente_core::PartnerId;
+use entente_kit::client::Transport;
+use entente_kit::http::HttpTarget;
+use entente_kit::partner::{Algorithm, GatewayTrust, JWKS_PATH, Partner, PartnerConfig};
+use entente_kit::process::{Ports, Process, ProcessConfig, ProcessError};
+use entente_kit::trust::Trust;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::DemoOptions;
+use crate::error::DemoError;
+
+/// The deployment's domain.
+pub(crate) const DOMAIN: &str = "interop.localhost";
+/// The `aud` of tokens and the `iss` of wake-ups.
+const GATEWAY: &str = "https://interop.localhost";
+/// Where the gateway publishes its own keys.
+const GATEWAY_JWKS: &str = "/.well-known/jwks";
+/// A start replays the log; a debug build on a busy machine takes seconds.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the gateway may take to end in order.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The users of the demonstration lose their connections far more often than people do, so the
+/// slowing-down of accounts that bind again and again is set aside.
+const CONFIG: &str = "\n[connection.limits]\nbind_burst = 1000\n";
+
+/// One partner of the scene.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) id: PartnerId,
+    pub(crate) name: &'static str,
+    pub(crate) server: Arc<Partner>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    gateway: Process,
+    pub(crate) parties: Vec<Party>,
+    pub(crate) xmpp: SocketAddr,
+    pub(crate) https: HttpTarget,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    folder: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Scene {
+    /// Writes the gateway's folder with `entente init`, starts the partners and then the gateway.
+    pub(crate) async fn set(options: &DemoOptions) -> Result<Self, DemoError> {
+        let (folder, temporary) = folder(options)?;
+        let program = match &options.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().map_err(DemoError::file("this program"))?,
+        };
+        let ports = Ports::reserve(4).map_err(DemoError::file("ports of loopback"))?;
+        let addresses = ports.addresses();
+        let addresses = addresses.map_err(DemoError::file("ports of loopback"))?;
+        let &[xmpp, websocket, http, admin] = addresses.as_slice() else {
+            return Err(DemoError::Init("no ports".to_owned()));
+        };
+        init(&program, &folder, [xmpp, websocket, http, admin]).await?;
+        let parties = parties(&folder).await?;
+        let trust = fs::read_to_string(folder.join("ca.crt"));
+        let trust = trust.map_err(DemoError::file("ca.crt"))?;
+        let trust = Trust::Roots(Arc::from(trust));
+        let https = HttpTarget::tls(http, DOMAIN, &trust)?;
+        for party in &parties {
+            party.server.push().set_trust(GatewayTrust {
+                target: https.clone(),
+                path: GATEWAY_JWKS.to_owned(),
+                issuer: GATEWAY.to_owned(),
+                audience: party.server.base_url("127.0.0.1"),
+            });
+        }
+        ports.release();
+        let log = folder.join("gateway.log");
+        let config = ProcessConfig {
+            program,
+            arguments: vec![
+                "run".into(),
+                "--config".into(),
+                folder.join("entente.toml").into(),
+            ],
+            environment: Vec::new(),
+            log: log.clone(),
+            admin,
+            ready_within: READY_WITHIN,
+        };
+        let started = Process::start(config).await;
+        Ok(Self {
+            gateway: started.map_err(|error| failed(error, &log))?,
+            parties,
+            xmpp,
+            https,
+            tls: trust.client_config(Transport::DirectTls.alpn())?,
+            folder,
+            temporary,
+        })
+    }
+
+    /// The gateway's process id.
+    pub(crate) fn gateway_id(&self) -> u32 {
+        self.gateway.id().unwrap_or_default()
+    }
+
+    /// Kills the gateway with SIGKILL and starts it again; returns how long nobody answered.
+    pub(crate) async fn kill(&mut self) -> Result<Duration, DemoError> {
+        let since = Instant::now();
+        let log = self.folder.join("gateway.log");
+        let killed = self.gateway.kill().await;
+        killed.map_err(|error| failed(error, &log))?;
+        let restarted = self.gateway.restart().await;
+        restarted.map_err(|error| failed(error, &log))?;
+        Ok(since.elapsed())
+    }
+
+    /// Ends the gateway with SIGTERM and says how it ended.
+    pub(crate) async fn stop(&mut self) -> Result<String, DemoError> {
+        let log = self.folder.join("gateway.log");
+        let ended = self.gateway.stop(STOP_WITHIN).await;
+        let status = ended.map_err(|error| failed(error, &log))?;
+        crate::error::check(
+            status.success(),
+            "the gateway ends in order",
+            &status.to_string(),
+        )?;
+        Ok(status.to_string())
+    }
+
+    /// Where the files are, if they stay.
+    pub(crate) fn leftovers(&self) -> String {
+        match self.temporary {
+            Some(_) => String::new(),
+            None => format!("; this gateway's files are in {}", self.folder.display()),
+        }
+    }
+}
+
+fn folder(options: &DemoOptions) -> Result<(PathBuf, Option<TempDir>), DemoError> {
+    if let Some(folder) = &options.dir {
+        let made = fs::create_dir_all(folder).and_then(|()| fs::canonicalize(folder));
+        return Ok((made.map_err(DemoError::file("the folder"))?, None));
+    }
+    let temporary = tempfile::Builder::new().prefix("entente-demo-").tempdir();
+    let temporary = temporary.map_err(DemoError::file("a temporary folder"))?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
+}
+
+async fn init(
+    program: &Path,
+    folder: &Path,
+    [xmpp, websocket, http, admin]: [SocketAddr; 4],
+) -> Result<(), DemoError> {
+    let output = Command::new(program)
+        .args(["init", "--domain", DOMAIN, "--development", "--dir"])
+        .arg(folder)
+        .args(["--xmpp", &xmpp.to_string()])
+        .args(["--websocket", &websocket.to_string()])
+        .args(["--http", &http.to_string()])
+        .args(["--admin", &admin.to_string()])
+        .output()
+        .await
+        .map_err(DemoError::file("the gateway's program"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(DemoError::Init(said.trim().to_owned()));
+    }
+    let config = folder.join("entente.toml");
+    let text = fs::read_to_string(&config).map_err(DemoError::file("entente.toml"))?;
+    fs::write(&config, text + CONFIG).map_err(DemoError::file("entente.toml"))
+}
+
+/// Two partners and the host, each with keys of another kind, and the gateway's file of them.
+async fn parties(folder: &Path) -> Result<Vec<Party>, DemoError> {
+    let cast = [
+        ("one", "partner", Algorithm::Rs256),
+        ("two", "partner", Algorithm::Es256),
+        ("host", "host", Algorithm::EdDsa),
+    ];
+    let mut parties = Vec::new();
+    let mut file = String::new();
+    for (number, (name, kind, algorithm)) in (1_u16..).zip(cast) {
+        let server = Partner::start(PartnerConfig {
+            issuer: format!("https://{name}.example"),
+            audience: GATEWAY.to_owned(),
+            algorithm,
+            tls: None,
+        })
+        .await?;
+        let base = server.base_url("127.0.0.1");
+        file.push_str(&format!(
+            "[[partner]]\nnumber = {number}\nname = \"{name}\"\nkind = \"{kind}\"\n\
+             state = \"active\"\nissuer = \"{issuer}\"\naudience = \"{GATEWAY}\"\n\
+             algorithms = [\"{algorithm}\"]\njwks = \"{base}{JWKS_PATH}\"\npush = \"{base}\"\n\n",
+            issuer = server.issuer(),
+            algorithm = algorithm.name(),
+        ));
+        let id = PartnerId::new(number).ok_or_else(|| DemoError::Init("no number".to_owned()))?;
+        parties.push(Party {
+            id,
+            name,
+            server: Arc::new(server),
+        });
+    }
+    fs::write(folder.join("partners.toml"), file).map_err(DemoError::file("partners.toml"))?;
+    Ok(parties)
+}
+
+fn failed(error: ProcessError, log: &Path) -> DemoError {
+    /// Lines of the gateway's log that are shown: what it said last tells why.
+    const LINES: usize = 5;
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.len().saturating_sub(LINES);
+    DemoError::Process(error, lines.get(last..).unwrap_or_default().join("\n"))
+}
