@@ -1,0 +1,35 @@
+//! Why the push service does not start, or stops.
+
+use entente_node::MetricsError;
+use entente_shard::StoreError;
+
+use crate::config::ConfigError;
+use crate::sign::KeyError;
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The signing key cannot be used.
+    #[error("push.key: {0}")]
+    Key(#[from] KeyError),
+    /// A metric's name is taken.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why the service stops: what is pending stays in the log and in the rows.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PushError {
+    /// A part of the service panicked.
+    #[error("a part of the push service panicked")]
+    Panicked,
+    /// Whether progress was stored is unknown.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,205 @@
+//! Every log line and metric of the push service. A partner's number is the finest grain.
+
+use std::time::Duration;
+
+use entente_core::{PartnerId, ShardId};
+use entente_log::LogError;
+use entente_node::{
+    Buckets, Counters, Gauges, Histograms, Label, LabelValue, Metrics, MetricsError,
+};
+
+use crate::backoff::Change;
+use crate::retire::{Answer, Reason};
+
+/// A word of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Outcome(&'static str);
+
+impl Label for Outcome {
+    const NAME: &'static str = "outcome";
+
+    fn value(&self) -> LabelValue {
+        LabelValue::Word(self.0)
+    }
+}
+
+/// The metrics of the service; clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    attempts: Counters<(PartnerId, Outcome)>,
+    closed: Gauges<(PartnerId,)>,
+    delay: Histograms<()>,
+    held: Gauges<(PartnerId,)>,
+    records: Counters<(Outcome,)>,
+    retired: Counters<(PartnerId, Outcome)>,
+    took: Histograms<()>,
+}
+
+/// From a second, which a healthy partner needs, to the three days after which we give up.
+const DELAYS: &[f64] = &[
+    0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 21600.0, 86400.0, 259_200.0,
+];
+
+impl Events {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            attempts: metrics.counters("entente_push_attempts", "Requests to partners")?,
+            closed: metrics.gauges("entente_push_closed", "1 while a partner gets no requests")?,
+            delay: metrics.histograms(
+                "entente_push_delay_seconds",
+                "From the log to a partner's 2xx",
+                Buckets::Bounds(DELAYS),
+            )?,
+            held: metrics.gauges("entente_push_held", "Wake-ups in memory")?,
+            records: metrics.counters("entente_push_records", "Records of the wake-up log")?,
+            retired: metrics.counters("entente_push_retired", "Wake-ups that are over")?,
+            took: metrics.histograms(
+                "entente_push_request_seconds",
+                "Time of a request",
+                Buckets::Latency,
+            )?,
+        })
+    }
+}
+
+/// An attempt ended.
+pub(crate) struct Attempted {
+    pub(crate) partner: PartnerId,
+    pub(crate) answer: Answer,
+    pub(crate) took: Duration,
+}
+
+impl Attempted {
+    pub(crate) fn emit(self, events: &Events) {
+        let outcome = self.answer.label();
+        events.attempts.increment((self.partner, Outcome(outcome)));
+        events.took.observe_span((), self.took);
+        if self.answer == Answer::Unsigned {
+            tracing::error!("a wake-up could not be signed or addressed");
+        }
+        tracing::debug!(
+            partner = self.partner.number(),
+            outcome,
+            "wake-up attempted"
+        );
+    }
+}
+
+/// A partner's gate closed or opened again.
+pub(crate) struct GateChanged {
+    pub(crate) partner: PartnerId,
+    pub(crate) change: Change,
+    pub(crate) outcome: &'static str,
+}
+
+impl GateChanged {
+    pub(crate) fn emit(self, events: &Events) {
+        let (partner, outcome) = (self.partner.number(), self.outcome);
+        match self.change {
+            Change::Closed => {
+                events.closed.set((self.partner,), 1);
+                tracing::warn!(partner, outcome, "partner does not take wake-ups");
+            }
+            Change::None => {}
+            Change::Recovered => {
+                events.closed.set((self.partner,), 0);
+                tracing::info!(partner, "partner takes wake-ups again");
+            }
+        }
+    }
+}
+
+/// The number of a partner's wake-ups in memory changed.
+pub(crate) struct Held {
+    pub(crate) partner: PartnerId,
+    pub(crate) count: usize,
+}
+
+impl Held {
+    pub(crate) fn emit(self, events: &Events) {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        events.held.set((self.partner,), count);
+    }
+}
+
+/// A partition could not be read.
+pub(crate) struct ReadFailed {
+    pub(crate) partition: u32,
+    pub(crate) error: LogError,
+}
+
+impl ReadFailed {
+    pub(crate) fn emit(self) {
+        let (partition, error) = (self.partition, self.error);
+        if matches!(error, LogError::Truncated { .. }) {
+            // Only this service raises the floor: its rows were lost or are those of another log.
+            tracing::error!(partition, %error, "wake-ups are gone from the log");
+        } else {
+            tracing::warn!(partition, %error, "wake-up log not read");
+        }
+    }
+}
+
+/// A record was read.
+pub(crate) struct RecordRead {
+    pub(crate) partition: u32,
+    pub(crate) outcome: &'static str,
+}
+
+impl RecordRead {
+    /// The outcome of a record that does not open.
+    pub(crate) const BROKEN: &'static str = "broken";
+
+    pub(crate) fn emit(self, events: &Events) {
+        events.records.increment((Outcome(self.outcome),));
+        if self.outcome == Self::BROKEN {
+            let shard = ShardId::new(self.partition);
+            tracing::error!(%shard, "a record of the wake-up log is not ours");
+        }
+    }
+}
+
+/// A wake-up is over.
+pub(crate) struct Retired {
+    pub(crate) partner: PartnerId,
+    pub(crate) reason: Reason,
+    pub(crate) age: Duration,
+}
+
+impl Retired {
+    pub(crate) fn emit(self, events: &Events) {
+        let reason = self.reason.label();
+        events.retired.increment((self.partner, Outcome(reason)));
+        match self.reason {
+            Reason::Delivered => events.delay.observe_span((), self.age),
+            Reason::GivenUp => {
+                tracing::warn!(partner = self.partner.number(), "wake-up given up");
+            }
+            Reason::Gone | Reason::NoEndpoint | Reason::NotEnlisted => {}
+        }
+    }
+}
+
+/// The floor of a partition could not be raised; the next checkpoint tries again.
+pub(crate) struct FloorStayed {
+    pub(crate) partition: u32,
+    pub(crate) error: LogError,
+}
+
+impl FloorStayed {
+    pub(crate) fn emit(self) {
+        let (partition, error) = (self.partition, self.error);
+        tracing::warn!(partition, %error, "floor of the wake-up log not raised");
+    }
+}
+
+/// The service stopped over its store.
+pub(crate) struct Stopped<'a> {
+    pub(crate) error: &'a crate::error::PushError,
+}
+
+impl Stopped<'_> {
+    pub(crate) fn emit(self) {
+        tracing::error!(error = %self.error, "push stopped");
+    }
+}
