@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use entente_stanza::limits::WHITESPACE_BYTES;
 use entente_stanza::{Element, Framing, Inbound, Limits, Received, StreamCondition, StreamFault};
 use tokio::time::{Instant, timeout_at};
 
@@ -110,7 +111,11 @@ impl Stream {
     /// When the first deadline of the two directions passes.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let stanza = self.begun.map(|begun| begun + self.deadlines.stanza.get());
-        let write = self.stuck.map(|stuck| stuck + self.deadlines.write.get());
+        // Output that was queued a moment ago counts from now: it may get stuck while we wait.
+        let stuck = || self.stuck.unwrap_or_else(Instant::now);
+        let write = self
+            .has_output()
+            .then(|| stuck() + self.deadlines.write.get());
         stanza.into_iter().chain(write).min()
     }
 
@@ -150,13 +155,17 @@ impl Stream {
         }
     }
 
-    /// Waits for the next thing that the peer says, writing what is in the outbox meanwhile.
+    /// Waits for the next thing that a peer says who logs in, writing what is in the outbox meanwhile.
     pub(crate) async fn next(&mut self) -> Result<Received, Broken> {
         loop {
             if let Some(received) = self.received().map_err(Broken::Fault)? {
                 return Ok(received);
             }
             self.settle();
+            // A session may keep itself alive by whitespace for days; a login may not.
+            if self.inbound.whitespace() > WHITESPACE_BYTES {
+                return Err(Broken::Fault(StreamFault::TooLarge));
+            }
             let deadline = self.deadline();
             let io = poll_fn(|cx| self.poll_io(cx, true));
             let io = match deadline {

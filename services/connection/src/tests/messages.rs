@@ -74,30 +74,24 @@ async fn a_message_is_stamped_and_reaches_its_recipient() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waited_carries_its_delay() {
+async fn what_waited_carries_its_delay_in_our_name() {
     let world = World::new();
-    let mut alice = ready(&world, 7).await;
-    for id in ["one", "two"] {
-        alice
-            .send(&format!("<message to='{}' id='{id}'/>", jid(9)))
-            .await;
-    }
-    while submitted(&world).len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let stanza =
+        |id| Content::Stanza(format!("<message id='{id}'><body>x</body></message>").into());
+    world.router.keep(account(9), stanza("late"));
     let mut bob = Client::bound(&world, 9).await;
-    bob.send("<iq type='set' id='s'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>")
-        .await;
-    bob.named("iq").await;
     bob.send("<presence/>").await;
-    bob.named("presence").await;
-    let delayed = loop {
-        let message = bob.named("message").await;
-        if message.attribute("id") == Some("two") {
-            break message;
-        }
-    };
-    assert!(delayed.child("delay", &ns::DELAY).is_none());
+    bob.named("message").await;
+    let late = bob.named("message").await;
+    assert_eq!(late.attribute("id"), Some("late"));
+    let delay = late.child("delay", &ns::DELAY).unwrap();
+    assert_eq!(delay.attribute("from"), Some("chat.example"));
+    assert_eq!(delay.attribute("stamp"), Some("2023-11-14T22:13:20.000Z"));
+    world.router.keep(account(9), stanza("live"));
+    bob.send("<presence/>").await;
+    let live = bob.named("message").await;
+    assert_eq!(live.attribute("id"), Some("live"));
+    assert!(live.child("delay", &ns::DELAY).is_none());
 }
 
 /// T95: another `from` closes the stream; no `from` and the own one pass.
@@ -175,100 +169,109 @@ async fn a_message_to_nobody_is_refused_precisely() {
     assert_eq!(pong.attribute("id"), Some("p"));
 }
 
+type Case = (&'static str, &'static str, &'static str, &'static str);
+
+const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
+const PEP: &str = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='x'/></pubsub>";
+const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
+const ROSTER: &str = "<query xmlns='jabber:iq:roster'/>";
+const ME: &str = "1-7@chat.example";
+const DOMAIN: &str = "chat.example";
+
+/// Type, address (or none), payload, and the answer.
+const CASES: &[Case] = &[
+    ("get", "", ROSTER, "result"),
+    ("set", "", ROSTER, "not-allowed"),
+    (
+        "set",
+        DOMAIN,
+        "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>",
+        "result",
+    ),
+    ("get", DOMAIN, INFO, "result"),
+    ("get", ME, INFO, "result"),
+    ("get", "1-7@chat.example/r", INFO, "result"),
+    (
+        "get",
+        DOMAIN,
+        "<query xmlns='http://jabber.org/protocol/disco#items'/>",
+        "result",
+    ),
+    ("get", "", PING, "result"),
+    ("get", ME, PING, "result"),
+    ("get", DOMAIN, PING, "result"),
+    (
+        "get",
+        DOMAIN,
+        "<query xmlns='jabber:iq:version'/>",
+        "result",
+    ),
+    ("get", "", "<vCard xmlns='vcard-temp'/>", "item-not-found"),
+    ("get", "", PEP, "item-not-found"),
+    ("get", ME, PEP, "item-not-found"),
+    ("set", "", PEP, "service-unavailable"),
+    (
+        "get",
+        "",
+        "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>",
+        "result",
+    ),
+    ("set", "", "<enable xmlns='urn:xmpp:carbons:2'/>", "result"),
+    ("set", "", "<disable xmlns='urn:xmpp:carbons:2'/>", "result"),
+    (
+        "get",
+        "",
+        "<blocklist xmlns='urn:xmpp:blocking'/>",
+        "result",
+    ),
+    (
+        "set",
+        "",
+        "<block xmlns='urn:xmpp:blocking'/>",
+        "bad-request",
+    ),
+    (
+        "set",
+        "",
+        "<query xmlns='urn:xmpp:mam:2'/>",
+        "service-unavailable",
+    ),
+    (
+        "get",
+        DOMAIN,
+        "<request xmlns='urn:xmpp:http:upload:0'/>",
+        "service-unavailable",
+    ),
+    ("get", "1-9@chat.example", INFO, "service-unavailable"),
+    ("get", "room@muc.example", INFO, "service-unavailable"),
+    ("get", "", "<count xmlns='urn:entente:keys:0'/>", "result"),
+    (
+        "get",
+        "",
+        "<bundle xmlns='urn:entente:keys:0' jid='1-9@chat.example'/>",
+        "result",
+    ),
+    (
+        "get",
+        "",
+        "<bundle xmlns='urn:entente:keys:0' jid='1-1000@chat.example'/>",
+        "item-not-found",
+    ),
+    ("get", "", "<x xmlns='urn:unknown'/>", "service-unavailable"),
+    ("odd", "", PING, "bad-request"),
+    ("get", "", "", "bad-request"),
+];
+
 /// T25: each kind of stanza has its answer, with the request's id and from whom was asked.
 #[tokio::test(start_paused = true)]
 async fn every_request_is_answered_at_once() {
     let world = World::new();
     let mut client = ready(&world, 7).await;
-    let me = jid(7);
-    let full = format!("{me}/r");
-    let peer = jid(9);
-    let vcard = "<vCard xmlns='vcard-temp'/>";
-    let pep = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='x'/></pubsub>";
-    let info = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
-    let items = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
-    let ping = "<ping xmlns='urn:xmpp:ping'/>";
-    let roster = "<query xmlns='jabber:iq:roster'/>";
-    let (get, set) = ("get", "set");
-    let cases: &[(&str, Option<&str>, &str, &str)] = &[
-        (get, None, roster, "result"),
-        (set, None, roster, "not-allowed"),
-        (
-            set,
-            Some("chat.example"),
-            "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>",
-            "result",
-        ),
-        (get, Some("chat.example"), info, "result"),
-        (get, Some(&me), info, "result"),
-        (get, Some(&full), info, "result"),
-        (get, Some("chat.example"), items, "result"),
-        (get, None, ping, "result"),
-        (get, Some(&me), ping, "result"),
-        (get, Some("chat.example"), ping, "result"),
-        (
-            get,
-            Some("chat.example"),
-            "<query xmlns='jabber:iq:version'/>",
-            "result",
-        ),
-        (get, None, vcard, "item-not-found"),
-        (get, None, pep, "item-not-found"),
-        (get, Some(&me), pep, "item-not-found"),
-        (set, None, pep, "service-unavailable"),
-        (
-            get,
-            None,
-            "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>",
-            "result",
-        ),
-        (set, None, "<enable xmlns='urn:xmpp:carbons:2'/>", "result"),
-        (set, None, "<disable xmlns='urn:xmpp:carbons:2'/>", "result"),
-        (
-            get,
-            None,
-            "<blocklist xmlns='urn:xmpp:blocking'/>",
-            "result",
-        ),
-        (
-            set,
-            None,
-            "<block xmlns='urn:xmpp:blocking'/>",
-            "bad-request",
-        ),
-        (
-            set,
-            None,
-            "<query xmlns='urn:xmpp:mam:2'/>",
-            "service-unavailable",
-        ),
-        (
-            get,
-            Some("chat.example"),
-            "<request xmlns='urn:xmpp:http:upload:0'/>",
-            "service-unavailable",
-        ),
-        (get, Some(&peer), info, "service-unavailable"),
-        (get, Some("room@muc.example"), info, "service-unavailable"),
-        (get, None, "<count xmlns='urn:entente:keys:0'/>", "result"),
-        (
-            get,
-            None,
-            "<bundle xmlns='urn:entente:keys:0' jid='1-9@chat.example'/>",
-            "result",
-        ),
-        (
-            get,
-            None,
-            "<bundle xmlns='urn:entente:keys:0' jid='1-1000@chat.example'/>",
-            "item-not-found",
-        ),
-        (get, None, "<x xmlns='urn:unknown'/>", "service-unavailable"),
-        ("odd", None, ping, "bad-request"),
-        (get, None, "", "bad-request"),
-    ];
-    for (n, (type_, to, payload, wanted)) in cases.iter().enumerate() {
-        let address = to.map(|to| format!(" to='{to}'")).unwrap_or_default();
+    for (n, (type_, to, payload, wanted)) in CASES.iter().enumerate() {
+        let address = match *to {
+            "" => String::new(),
+            to => format!(" to='{to}'"),
+        };
         let iq = format!("<iq type='{type_}' id='q{n}'{address}>{payload}</iq>");
         let answer = ask(&mut client, &iq).await;
         assert_eq!(answer.attribute("id"), Some(&*format!("q{n}")), "{iq}");
@@ -277,12 +280,12 @@ async fn every_request_is_answered_at_once() {
         } else {
             assert_eq!(condition(&answer), *wanted, "{iq}");
         }
-        if let Some(to) = to {
+        if !to.is_empty() {
             assert_eq!(answer.attribute("from"), Some(*to), "{iq}");
         }
     }
     // An iq without an id is answered too, by an error without one.
-    let nameless = ask(&mut client, &format!("<iq type='get'>{ping}</iq>")).await;
+    let nameless = ask(&mut client, &format!("<iq type='get'>{PING}</iq>")).await;
     assert_eq!(condition(&nameless), "bad-request");
 }
 

@@ -48,6 +48,7 @@ struct Twin {
     bases: Option<(u64, u64)>,
     key: Option<ResumeKey>,
     started: bool,
+    pumped: bool,
     live: bool,
     credit: i64,
     /// What was delivered and not acknowledged.
@@ -307,14 +308,16 @@ impl State {
         ) else {
             return;
         };
+        // What waited before the device started was delayed.
+        let delayed = (!twin.pumped).then_some(ADMITTED);
         while twin.live && twin.started && twin.credit > 0 {
+            twin.pumped = true;
             let Some(content) = mailbox.pop_front() else {
                 return;
             };
             twin.written += 1;
             twin.credit -= i64::from(credit_cost(&content));
             twin.unsettled.push_back((twin.written, content.clone()));
-            let delayed = (twin.written == 2).then_some(ADMITTED);
             self.out.push(ToEdge::Deliver {
                 session: twin.session,
                 position: Position::new(twin.written),
@@ -334,6 +337,7 @@ impl Twin {
             bases: None,
             key: None,
             started: false,
+            pumped: false,
             live: true,
             credit: 0,
             unsettled: VecDeque::new(),

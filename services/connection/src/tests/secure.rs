@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entente_node::Tasks;
+use entente_proto::identity::Revocation;
+use entente_stanza::StreamCondition;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -271,6 +273,20 @@ async fn a_proxy_header_is_taken_off_and_required() {
 }
 
 #[tokio::test]
+async fn a_revocation_of_the_identity_service_ends_sessions_at_once() {
+    let (world, files) = (World::new(), Files::new());
+    let built = build(files.config(), world.deps()).await.unwrap();
+    let tls = connect(socket(&built).await, trusting(&files.path("tls.crt"), None)).await;
+    let mut client = Client::over(tls.unwrap());
+    client.login(7).await;
+    client.bind().await;
+    let partner = super::stub::account(7).partner();
+    world.identity.revoke(Revocation::Partner(partner));
+    assert_eq!(client.error().await, StreamCondition::NotAuthorized);
+    end(&world).await;
+}
+
+#[tokio::test]
 async fn a_drained_service_accepts_nobody() {
     let (world, files) = (World::new(), Files::new());
     let built = build(files.config(), world.deps()).await.unwrap();
@@ -280,10 +296,7 @@ async fn a_drained_service_accepts_nobody() {
     client.bind().await;
     world.drain.begin();
     assert_eq!(built.drain(Duration::from_secs(5)).await, 0);
-    assert_eq!(
-        client.error().await,
-        entente_stanza::StreamCondition::SystemShutdown
-    );
+    assert_eq!(client.error().await, StreamCondition::SystemShutdown);
     assert!(TcpStream::connect(built.addresses[0]).await.is_err());
     end(&world).await;
 }

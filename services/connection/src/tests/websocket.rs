@@ -50,7 +50,8 @@ async fn upgrade(
     if let Some(origin) = origin {
         headers.insert("Origin", HeaderValue::from_static(origin));
     }
-    match client_async(request, tls(files, built).await).await {
+    let socket = tls(files, built).await;
+    match Box::pin(client_async(request, socket)).await {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(response)) => Err(response.status().as_u16()),
         Err(other) => panic!("{other}"),
