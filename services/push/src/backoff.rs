@@ -23,7 +23,7 @@ const CLOSING: u32 = 5;
 const SHORTEST_CLOSED: Duration = Duration::from_secs(2);
 const LONGEST_CLOSED: Duration = Duration::from_secs(300);
 /// The longest time that a partner's `Retry-After` may name.
-const LONGEST_NAMED: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const LONGEST_NAMED: Duration = Duration::from_secs(6 * 3600);
 /// How many requests a partner gets at once after a start or a failure, before the first succeeds.
 const FIRST_WIDTH: usize = 1;
 /// Repetitions that are allowed without any first request.

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::{Gate, Waits};
+use crate::backoff::{Change, Gate, LONGEST_NAMED, Waits};
 use crate::checkpoint::{Dirty, Row};
 use crate::coalesce::{Attempt, Intent, Lane, Offer};
 use crate::config::Config;
@@ -269,7 +269,7 @@ impl Desk {
             Verdict::Retry(named) => {
                 let failures = lane.intent(account).map_or(0, |intent| intent.attempts);
                 let wait = waits.draw(failures.saturating_add(1), rng);
-                let wait = wait.max(named.unwrap_or_default()).min(waits.longest);
+                let wait = wait.max(named.unwrap_or_default().min(LONGEST_NAMED));
                 lane.retry(account, now + wait, true);
                 self.dirty.accounts.insert(account);
                 self.touch();
@@ -282,7 +282,7 @@ impl Desk {
             outcome,
         }
         .emit(&self.ground.events);
-        if change == crate::backoff::Change::Recovered
+        if change == Change::Recovered
             && let Some(lane) = self.lanes.get_mut(&partner)
         {
             lane.catch_up(now, &mut self.rng);
