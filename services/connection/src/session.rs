@@ -27,7 +27,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use entente_core::{AccountId, Epoch, Position, SessionId};
 use entente_proto::edge::{ResumeKey, ToRouter};
-use entente_stanza::{Element, Jid, Stanza, StanzaCondition, StreamCondition, ns};
+use entente_stanza::{Element, Iq, Jid, Stanza, StanzaCondition, StreamCondition, ns};
 
 pub(crate) use self::ask::{Answer, Question, answer};
 use self::flow::{Barrier, Management, Readiness};
@@ -80,6 +80,8 @@ pub(crate) struct Session {
     unsettled: bool,
     /// Questions that are not answered yet.
     asked: usize,
+    /// The request to be erased, until its answer is written.
+    leaving: Option<Box<Iq>>,
     /// Bytes of deliveries put into the outbox and not granted anew.
     spent: u32,
 }
@@ -88,7 +90,18 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Local {
     bytes: Bytes,
-    is_barrier: bool,
+    kind: LocalKind,
+}
+
+/// What a stanza made here is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LocalKind {
+    /// A ping whose answer settles.
+    Barrier,
+    /// The answer to the account's own wish to be erased.
+    Farewell,
+    /// Anything else.
+    Plain,
 }
 
 /// Where a session begins.
@@ -210,6 +223,7 @@ impl Session {
             barrier: None,
             unsettled: false,
             asked: 0,
+            leaving: None,
             spent: 0,
         }
     }
@@ -253,12 +267,12 @@ impl Session {
 
     /// Queues a stanza of our own until it has a position.
     fn local(&mut self, stanza: &Element, fx: &mut Effects<'_>) {
-        self.queue(stanza.to_bytes(), false, fx);
+        self.queue(stanza.to_bytes(), LocalKind::Plain, fx);
     }
 
-    fn queue(&mut self, bytes: Bytes, is_barrier: bool, fx: &mut Effects<'_>) {
+    fn queue(&mut self, bytes: Bytes, kind: LocalKind, fx: &mut Effects<'_>) {
         self.local_bytes += bytes.len();
-        self.locals.push_back(Local { bytes, is_barrier });
+        self.locals.push_back(Local { bytes, kind });
         fx.router.push(ToRouter::Local { session: self.id });
         if self.locals.len() > LOCALS || self.local_bytes > LOCAL_BYTES {
             fx.fault(

@@ -11,7 +11,7 @@ use entente_stanza::{Element, Head, Iq, IqKind};
 use smol_str::SmolStr;
 
 use super::deliver::iq_error;
-use super::{Effects, Session, hex};
+use super::{Effects, LocalKind, Session, hex};
 
 /// What is asked.
 #[derive(Debug)]
@@ -88,8 +88,12 @@ impl Session {
                 iq.error(&iq_error(*fault))
             }
         };
+        let kind = match &told {
+            Ok(Told::Gone) => LocalKind::Farewell,
+            _ => LocalKind::Plain,
+        };
         if let Some(reply) = reply {
-            self.local(&reply.into_element(), fx);
+            self.queue(reply.into_element().to_bytes(), kind, fx);
         }
         if let (Ok(Told::Changed), Some(change)) = (&told, iq.payload()) {
             self.push_change(change.clone(), fx);

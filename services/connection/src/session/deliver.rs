@@ -12,7 +12,7 @@ use entente_stanza::{
 };
 use smol_str::SmolStr;
 
-use super::{Cause, Effects, Parting, Session};
+use super::{Cause, Effects, LocalKind, Parting, Session};
 use crate::fault::{failure_error, stanza_error};
 
 impl Session {
@@ -54,7 +54,14 @@ impl Session {
                 fx.out.element(&error);
             }
             ToEdge::Slot { position, .. } => self.fill_slot(position, fx),
-            ToEdge::Closed { why, .. } => closed(why, fx),
+            ToEdge::Closed { why, .. } => {
+                // The owner closes an erased account's session before the answer to the wish has a
+                // position; the count is void by now, the answer is not.
+                if let (CloseReason::Revoked, Some(iq)) = (why, self.leaving.take()) {
+                    fx.out.element(&iq.result(None).into_element());
+                }
+                closed(why, fx);
+            }
             // Answers to what negotiation asks; nothing of the kind is under way here.
             ToEdge::Bound { .. } | ToEdge::Resumed { .. } | ToEdge::Unresumable { .. } => {}
         }
@@ -68,8 +75,10 @@ impl Session {
         self.written = position;
         self.local_bytes -= local.bytes.len();
         fx.out.canonical(&local.bytes);
-        if local.is_barrier {
-            self.place_barrier(position);
+        match local.kind {
+            LocalKind::Barrier => self.place_barrier(position),
+            LocalKind::Farewell => self.leaving = None,
+            LocalKind::Plain => {}
         }
         if self.locals.is_empty() {
             self.locals.shrink_to_fit();

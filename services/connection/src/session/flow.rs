@@ -15,7 +15,7 @@ use entente_stanza::{Element, Head, Iq, IqKind, Ns, StreamCondition, ns};
 use smol_str::SmolStr;
 
 use super::count::Counters;
-use super::{Cause, Effects, Parting, Session};
+use super::{Cause, Effects, LocalKind, Parting, Session};
 
 /// Stream errors of XEP-0198 and the errors in `<failed/>`.
 const SM: Ns = ns::SM;
@@ -308,7 +308,7 @@ impl Session {
             payload: vec![Element::new("ping", ns::PING)],
         };
         self.barrier = Some(Box::new(Barrier { id, position: None }));
-        self.queue(ping.into_element().to_bytes(), true, fx);
+        self.queue(ping.into_element().to_bytes(), LocalKind::Barrier, fx);
     }
 
     /// The ping has its place.

@@ -91,6 +91,9 @@ impl Session {
             return;
         }
         self.asked += 1;
+        if matches!(ask, Ask::Unenlist) {
+            self.leaving = Some(Box::new(iq.clone()));
+        }
         fx.questions.push(Question {
             iq,
             ask,

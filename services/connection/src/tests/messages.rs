@@ -334,6 +334,23 @@ async fn a_block_is_kept_and_pushed() {
     assert_eq!(items, [jid(9)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wish_to_leave_is_answered_whichever_news_comes_first() {
+    const LEAVE: &str = "<iq type='set' id='u'><unenlist xmlns='urn:entente:keys:0'/></iq>";
+    let world = World::new();
+    let mut client = ready(&world, 7).await;
+    assert_eq!(
+        ask(&mut client, LEAVE).await.attribute("type"),
+        Some("result")
+    );
+    let mut client = ready(&world, 8).await;
+    world.router.revoke_at_next(account(8));
+    let answer = ask(&mut client, &LEAVE.replace("'u'", "'v'")).await;
+    assert_eq!(answer.attribute("id"), Some("v"));
+    assert_eq!(answer.attribute("type"), Some("result"));
+    assert_eq!(client.error().await, StreamCondition::NotAuthorized);
+}
+
 /// T39: nobody sees or gets anybody's presence.
 #[tokio::test(start_paused = true)]
 async fn presence_goes_to_nobody_else() {

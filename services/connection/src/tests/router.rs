@@ -38,6 +38,8 @@ struct State {
     epoch: u64,
     /// Submits are kept unhandled while this is set.
     stuck: bool,
+    /// Whose session ends with the next thing that it says.
+    doomed: Option<AccountId>,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,11 @@ impl StubRouter {
         }
     }
 
+    /// Closes the session of an account instead of taking the next thing that it says.
+    pub(crate) fn revoke_at_next(&self, account: AccountId) {
+        self.0.lock().doomed = Some(account);
+    }
+
     /// The owner dies: its stream ends.
     pub(crate) fn die(&self) {
         let mut state = self.0.lock();
@@ -149,6 +156,11 @@ impl State {
         else {
             return;
         };
+        if self.doomed == Some(*account) {
+            let why = CloseReason::Revoked;
+            self.out.push(ToEdge::Closed { session, why });
+            return;
+        }
         match item {
             ToRouter::Acked { through, .. } => {
                 let account = *account;
