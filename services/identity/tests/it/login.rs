@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use entente_core::{AccountId, FaultKind};
+use entente_core::{AccountId, Enlistment, FaultKind, VisibleId};
 use entente_identity::Kid;
 use entente_identity::test::{Client, body};
 use entente_keys::encode;
+use entente_proto::Directory;
 use entente_proto::identity::{Credential, Revocation};
 use ring::hmac;
 use serde_json::json;
@@ -148,6 +149,36 @@ async fn a_revoked_key_opens_nothing() {
     }
 }
 
+/// T55: a key that is revoked while a login waits for it opens nothing: the login would miss the
+/// revocation that ends sessions.
+#[tokio::test(start_paused = true)]
+async fn a_revocation_meets_logins_under_way() {
+    for revoked in [false, true] {
+        let bench = Bench::new();
+        let client = Client::new(1);
+        // Straight into the directory, so that no key was fetched when the login begins.
+        let enlistment = Enlistment {
+            partner: partner(7),
+            visible: VisibleId::new("ada").unwrap(),
+            transport: *client.transport.public().unwrap().bytes(),
+            registration: 1,
+            identity: *client.identity.public().unwrap().bytes(),
+            signed: client.signed(),
+        };
+        let ada = bench.directory.enlist(enlistment).await.unwrap().account;
+        let token = bench.seven.token(&bench.claims(7, "ada"));
+        let revoke = async {
+            if revoked {
+                let kid = Kid::new("k1").unwrap();
+                assert!(bench.built.registry.revoke(partner(7), kid));
+            }
+        };
+        let (granted, ()) = tokio::join!(bench.login(ada, token), revoke);
+        let wanted = revoked.then_some(FaultKind::Unauthenticated);
+        assert_eq!(kind(granted), wanted);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_fails_is_no_refusal() {
     let bench = Bench::new();
@@ -264,33 +295,41 @@ fn nothing_of_a_user_is_logged() {
         .build()
         .unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        runtime.block_on(async {
-            let bench = Bench::new();
-            let client = Client::new(1);
-            let canary = "canary@example.org";
-            let ada = bench.enlist(&client, canary).await;
-            let token = bench.seven.token(&bench.claims(7, canary));
-            bench.login(ada, token.clone()).await.unwrap();
-            let forged = bench.eight.token(&bench.claims(7, canary));
-            assert!(bench.login(ada, forged.clone()).await.is_err());
-            let given = bench.built.client.issue_fast(ada).await.unwrap();
-            let refused = bench.built.client.login(ada, fast("wrong")).await;
-            assert!(refused.is_err());
-            let log = String::from_utf8(sink.0.lock().clone()).unwrap();
-            assert!(log.contains("login ended"), "{log}");
-            let fields = client.fields("t");
-            for secret in [
-                canary,
-                &token,
-                &forged,
-                &given.token,
-                &ada.to_string(),
-                &fields[0].1,
-                &fields[3].1,
-                "\"k1\"",
-            ] {
-                assert!(!log.contains(secret), "{secret} in {log}");
-            }
-        });
+        runtime.block_on(use_all());
+        // A call site that another test met first, at the wrong moment, is switched off until it is
+        // looked at again; by now this test has met them all.
+        tracing::callsite::rebuild_interest_cache();
+        let secrets = runtime.block_on(use_all());
+        let log = String::from_utf8(sink.0.lock().clone()).unwrap();
+        assert!(log.contains("login ended"), "{log}");
+        for secret in secrets {
+            assert!(!log.contains(&secret), "{secret} in {log}");
+        }
     });
+}
+
+/// Good and bad uses of the service; returns what nobody may find in the log.
+async fn use_all() -> Vec<String> {
+    let bench = Bench::new();
+    let client = Client::new(1);
+    let canary = "canary@example.org";
+    let ada = bench.enlist(&client, canary).await;
+    let token = bench.seven.token(&bench.claims(7, canary));
+    bench.login(ada, token.clone()).await.unwrap();
+    let forged = bench.eight.token(&bench.claims(7, canary));
+    assert!(bench.login(ada, forged.clone()).await.is_err());
+    let given = bench.built.client.issue_fast(ada).await.unwrap();
+    let refused = bench.built.client.login(ada, fast("wrong")).await;
+    assert!(refused.is_err());
+    let fields = client.fields("t");
+    vec![
+        canary.to_owned(),
+        token,
+        forged,
+        given.token.into(),
+        ada.to_string(),
+        fields[0].1.clone(),
+        fields[3].1.clone(),
+        "\"k1\"".to_owned(),
+    ]
 }
