@@ -15,6 +15,7 @@ use crate::rig::{World, account, until};
 /// Each way to fail, once; then it works, and the wake-up is the same one.
 #[tokio::test]
 async fn every_failure_is_tried_again_with_the_same_id() {
+    let mut cases = JoinSet::new();
     for reply in [
         Reply::Hang,
         Reply::Large,
@@ -25,24 +26,29 @@ async fn every_failure_is_tried_again_with_the_same_id() {
         Reply::Status(502),
         Reply::Status(503),
     ] {
-        let (world, partner) = (World::new(), Receiver::start().await);
-        world.partners.set(1, &partner.base("v1"), true);
-        partner.script([reply.clone()]);
-        let life = world.start();
-        world.wake(account(1, 7), 1).await;
-        let calls = partner.until_calls(2).await;
-        let ids = calls
-            .iter()
-            .map(|call| call.claims(&partner.base("v1")).jti);
-        let ids: Vec<_> = ids.collect();
-        assert_eq!(ids[0], ids[1], "{reply:?}");
-        // A redirect would have shown up under another path.
-        assert!(calls.iter().all(|call| call.path == "/v1/push"));
-        let done = r#"entente_push_retired_total{partner="1",outcome="delivered"} 1"#;
-        life.until_shows(done).await;
-        life.finish().await;
-        assert_eq!(partner.calls().len(), 2, "{reply:?}");
+        cases.spawn(fails_once(reply));
     }
+    cases.join_all().await;
+}
+
+async fn fails_once(reply: Reply) {
+    let (world, partner) = (World::new(), Receiver::start().await);
+    world.partners.set(1, &partner.base("v1"), true);
+    partner.script([reply.clone()]);
+    let life = world.start();
+    world.wake(account(1, 7), 1).await;
+    let calls = partner.until_calls(2).await;
+    let ids = calls
+        .iter()
+        .map(|call| call.claims(&partner.base("v1")).jti);
+    let ids: Vec<_> = ids.collect();
+    assert_eq!(ids[0], ids[1], "{reply:?}");
+    // A redirect would have shown up under another path.
+    assert!(calls.iter().all(|call| call.path == "/v1/push"));
+    let done = r#"entente_push_retired_total{partner="1",outcome="delivered"} 1"#;
+    life.until_shows(done).await;
+    life.finish().await;
+    assert_eq!(partner.calls().len(), 2, "{reply:?}");
 }
 
 /// T126: the time that a partner names is kept.

@@ -37,6 +37,8 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Whether the answer was 200.
+    pub(crate) well: bool,
 }
 
 /// Everything that a token may state; anything else is refused.
@@ -140,14 +142,16 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         .hangs
         .lock()
         .is_some_and(|under| path.starts_with(under));
+    let scripted = inner.script.lock().pop_front();
+    let reply = scripted.or_else(|| inner.last.lock().clone());
+    let well = !hangs && matches!(reply, None | Some(Reply::Status(200)));
     inner.calls.lock().push(Call {
         at: Instant::now(),
         path,
         headers: head.headers,
         body,
+        well,
     });
-    let scripted = inner.script.lock().pop_front();
-    let reply = scripted.or_else(|| inner.last.lock().clone());
     let status = |code| StatusCode::from_u16(code).unwrap();
     match reply {
         _ if hangs => hang().await,

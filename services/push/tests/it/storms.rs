@@ -88,7 +88,7 @@ async fn an_outage_costs_few_requests_and_is_caught_up_with() {
 #[tokio::test(start_paused = true)]
 async fn partners_that_heal_together_are_not_asked_together() {
     let world = world();
-    for partner in 1..=2000 {
+    for partner in 1..=500 {
         let base = format!("http://p{partner}.test/v1");
         world.partners.set(partner, &base, true);
         world.wake(account(partner, 7), u64::from(partner)).await;
@@ -97,7 +97,7 @@ async fn partners_that_heal_together_are_not_asked_together() {
     let life = world.start_over(Arc::new(network.clone()));
     sleep(20 * HOUR).await;
     let well = network.sent(true);
-    assert_eq!(well.len(), 2000);
+    assert_eq!(well.len(), 500);
     let mut seconds = std::collections::BTreeMap::<u64, usize>::new();
     for at in well {
         *seconds
@@ -105,7 +105,7 @@ async fn partners_that_heal_together_are_not_asked_together() {
             .or_default() += 1;
     }
     let most = seconds.values().max().unwrap();
-    assert!(*most < 40, "{most} requests in one second");
+    assert!(*most < 15, "{most} requests in one second");
     life.finish().await;
 }
 
