@@ -23,6 +23,9 @@ use crate::twin::Refusal;
 
 /// Outputs in one batch to one target.
 const OUTPUT_BATCH: usize = 512;
+/// Bytes after which a batch of outputs takes no more: with the last one, far below what a log takes
+/// as one record. A record that no log takes would be tried for ever.
+const OUTPUT_BYTES: usize = 256 * 1024;
 
 const FULL: Fault = Fault::new(FaultKind::Overloaded, "the gateway cannot store this now");
 const UNAVAILABLE: Fault = Fault::new(
@@ -85,7 +88,7 @@ impl Owner {
             if self.busy.contains_key(&target) {
                 continue;
             }
-            let outputs = self.shard.take_outputs(target, OUTPUT_BATCH);
+            let outputs = self.shard.take_outputs(target, OUTPUT_BATCH, OUTPUT_BYTES);
             let Some((through, _)) = outputs.last() else {
                 continue;
             };

@@ -26,7 +26,14 @@ impl Owner {
                     return Err(RouterError::Fenced);
                 }
                 Effect::Claimed { .. } => {}
-                Effect::Closed { session, why, .. } => self.closed_by_fold(session, why),
+                Effect::Closed {
+                    account,
+                    session,
+                    why,
+                } => match why {
+                    Ended::Replaced => self.replaced(account, session),
+                    Ended::Revoked => self.revoked(account),
+                },
                 Effect::Opened {
                     account,
                     session,
@@ -52,30 +59,41 @@ impl Owner {
         Ok(())
     }
 
-    fn closed_by_fold(&mut self, session: SessionId, why: Ended) {
-        let reason = match why {
-            Ended::Replaced => CloseReason::Conflict,
-            Ended::Revoked => CloseReason::Revoked,
-        };
-        let Some(account) = self.sessions.remove(&session) else {
-            return;
-        };
+    /// The fold gave the account's place to a newer session.
+    fn replaced(&mut self, account: AccountId, session: Option<SessionId>) {
+        let Some(session) = session else { return };
+        self.sessions.remove(&session);
         let Some(twin) = self.twins.get_mut(&account) else {
             return;
         };
-        if twin.detached.is_none() {
+        if twin.session == session && twin.detached.is_none() {
             twin.detached = Some(tokio::time::Instant::now());
-            let edge = twin.edge;
-            self.tell(
-                edge,
-                ToEdge::Closed {
-                    session,
-                    why: reason,
-                },
-            );
+            let (edge, why) = (twin.edge, CloseReason::Conflict);
+            self.tell(edge, ToEdge::Closed { session, why });
         }
-        if why == Ended::Revoked {
-            self.twins.remove(&account);
+    }
+
+    /// The account is erased or has a new identity key: whatever its devices had or asked for before
+    /// is over, also a session that waits to be resumed and one whose `Open` is still under way.
+    fn revoked(&mut self, account: AccountId) {
+        let why = CloseReason::Revoked;
+        if let Some(twin) = self.twins.remove(&account) {
+            self.sessions.remove(&twin.session);
+            if twin.detached.is_none() {
+                let session = twin.session;
+                self.tell(twin.edge, ToEdge::Closed { session, why });
+            }
+        }
+        if let Some(asked) = self.resuming.remove(&account) {
+            self.unresumable(&asked, None, Unresumable::Unknown);
+        }
+        let under_way = self.opening.iter();
+        let under_way = under_way.filter(|(_, opening)| opening.account == account);
+        let under_way: Vec<_> = under_way.map(|(session, _)| *session).collect();
+        for session in under_way {
+            if let Some(opening) = self.opening.remove(&session) {
+                self.tell(opening.edge, ToEdge::Closed { session, why });
+            }
         }
     }
 
@@ -92,7 +110,7 @@ impl Owner {
             return Ok(());
         };
         self.sessions.insert(session, account);
-        if opening.resumes && self.twins.contains_key(&account) {
+        if opening.resumes.is_some() && self.twins.contains_key(&account) {
             return self.resumed(account, session, epoch, opening.edge);
         }
         if let Some(waiting) = self.resuming.remove(&account) {

@@ -86,9 +86,14 @@ impl Owner {
         edge: entente_proto::edge::EdgeId,
         session: SessionId,
         account: AccountId,
-        resumes: bool,
+        resumes: Option<u64>,
     ) {
-        self.opening.insert(session, Opening { edge, resumes });
+        let opening = Opening {
+            edge,
+            account,
+            resumes,
+        };
+        self.opening.insert(session, opening);
         self.commands.push(Command::Open { account, session });
     }
 

@@ -95,7 +95,9 @@ pub(crate) enum Busy {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) edge: EdgeId,
-    pub(crate) resumes: bool,
+    pub(crate) account: AccountId,
+    /// The serial of the twin that goes on; none for a fresh session.
+    pub(crate) resumes: Option<u64>,
 }
 
 /// A resume that waits until nothing of the old connection is under way.
@@ -241,7 +243,7 @@ impl Owner {
     fn take_item(&mut self, edge: EdgeId, item: ToRouter) -> Result<(), RouterError> {
         match item {
             ToRouter::Acked { session, through } => self.acked(session, through),
-            ToRouter::Bind { session, account } => self.bind(edge, session, account, false),
+            ToRouter::Bind { session, account } => self.bind(edge, session, account, None),
             ToRouter::Credit { session, bytes } => self.credit(session, bytes)?,
             ToRouter::Detach { session } => self.detach(session),
             ToRouter::Enable {

@@ -78,11 +78,11 @@ impl Owner {
             return Ok(());
         };
         let settled = twin.acknowledge(position);
-        let (epoch, h) = (twin.epoch, twin.h());
+        let (epoch, h, serial) = (twin.epoch, twin.h(), twin.serial);
         if let Some(sequence) = settled {
             self.settles.insert(account, (epoch, sequence, h));
         }
-        self.bind(asked.edge, asked.session, account, true);
+        self.bind(asked.edge, asked.session, account, Some(serial));
         Ok(())
     }
 

@@ -17,8 +17,13 @@ use serde::{Deserialize, Serialize};
 pub const MAX_MAILBOX_ENTRIES: usize = 10_000;
 /// Bytes that wait for one account.
 pub const MAX_MAILBOX_BYTES: usize = 64 * 1024 * 1024;
+/// Entries and bytes beyond the mailbox's own room that only what the gateway states may use: a
+/// failure notice is owed, and as many can be owed as messages were sent.
+pub(crate) const NOTICE_ROOM: usize = 2;
 /// One-time keys of each kind: libsignal's clients keep about 100.
 pub const MAX_PREKEYS: usize = 200;
+/// Served keys of both kinds that are remembered: more than an upload and what waits can name.
+pub(crate) const MAX_SERVED: usize = 4 * MAX_PREKEYS;
 /// Accounts on one block list.
 pub const MAX_BLOCKED: usize = 1_000;
 /// Peers of the last 30 days who are told of a new identity key; the oldest go first.
@@ -44,11 +49,14 @@ pub(crate) struct Row {
     pub(crate) waking: bool,
     /// The last sequence that was given.
     pub(crate) last: Sequence,
-    /// When the oldest entry ends; kept so that a sweep need not read mailboxes.
+    /// No entry ends before; kept so that a sweep need not read mailboxes. Exact after an expiry,
+    /// else it may be too early, never too late.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) one_time: VecDeque<u32>,
     pub(crate) kyber: VecDeque<u32>,
     pub(crate) last_resort: bool,
+    /// The newest keys that were served, so that a repeated upload does not bring one back.
+    pub(crate) served: VecDeque<u64>,
     pub(crate) blocked: BTreeSet<AccountId>,
     /// Peers, with the day since 1970 on which something last passed.
     pub(crate) peers: BTreeMap<AccountId, u32>,
@@ -121,10 +129,20 @@ impl Account {
         }
     }
 
+    /// Whether a user's stanza fits.
     pub(crate) fn has_room(&self, size: u32) -> bool {
+        self.has_times_room(1, size)
+    }
+
+    /// Whether a failure notice fits, for which there is more room.
+    pub(crate) fn has_notice_room(&self, size: u32) -> bool {
+        self.has_times_room(NOTICE_ROOM, size)
+    }
+
+    fn has_times_room(&self, times: usize, size: u32) -> bool {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        self.mailbox.len() < MAX_MAILBOX_ENTRIES
-            && self.bytes.saturating_add(size) <= MAX_MAILBOX_BYTES
+        self.mailbox.len() < times * MAX_MAILBOX_ENTRIES
+            && self.bytes.saturating_add(size) <= times * MAX_MAILBOX_BYTES
     }
 
     pub(crate) fn push(&mut self, meta: Meta, content: Content) -> Sequence {
@@ -163,6 +181,8 @@ impl Account {
         self.mailbox = kept;
         let over = Vec::from(over);
         self.forget(&over);
+        let ends = self.mailbox.iter().map(|entry| entry.meta.expires);
+        self.row.expires = ends.min();
         over
     }
 
@@ -175,14 +195,9 @@ impl Account {
                 self.gone.push(entry.sequence);
             }
         }
-        if !taken.is_empty() {
-            // Durable stanzas live equally long unless the setting changed: the front is the oldest.
-            self.row.expires = self
-                .mailbox
-                .iter()
-                .map(|entry| entry.meta.expires)
-                .take(1)
-                .min();
+        // Lives differ, so the front need not end first; to look at all for each settle costs too much.
+        if self.mailbox.is_empty() {
+            self.row.expires = None;
         }
     }
 

@@ -153,8 +153,8 @@ pub(crate) mod key {
         with(INBOXES.to_vec(), &source.index().to_be_bytes())
     }
 
-    pub(crate) fn quarantine(offset: u64) -> Vec<u8> {
-        with(QUARANTINE.to_vec(), &offset.to_be_bytes())
+    pub(crate) fn quarantine(slot: u64) -> Vec<u8> {
+        with(QUARANTINE.to_vec(), &slot.to_be_bytes())
     }
 
     pub(crate) fn output(target: Target, counter: Counter) -> Vec<u8> {

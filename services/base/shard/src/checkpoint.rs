@@ -112,8 +112,9 @@ impl Shard {
         // checkpoint is read from the store again if it is sent again.
         for account in self.accounts.values_mut() {
             for entry in account.mailbox.iter_mut().filter(|entry| entry.stored) {
-                entry.content = None;
-                entry.meta.id = Bytes::copy_from_slice(&entry.meta.id);
+                if entry.content.take().is_some() {
+                    entry.meta.id = Bytes::copy_from_slice(&entry.meta.id);
+                }
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Which stanza ids were seen: the reason that a re-sent stanza is handed over once.
 //!
 //! A window for each sender device, of [`DEDUPE_IDS`] ids or [`DEDUPE_TIME`], whichever ends first.
-//! Ids are kept as keyed 8-byte fingerprints; new ones are stored in blocks, in the order in which
-//! they came, and whole blocks go when their time is over.
+//! Ids are kept as keyed 8-byte fingerprints, each with the fold's time at which it came; new ones
+//! are stored in blocks, in the order in which they came, and whole blocks go when their time is over.
 //!
 //! **Invariants**
-//! - An id is in its sender's window if and only if it is among the sender's newest ids and its block
-//!   is not over. Two ids of one sender collide with probability 2^-64 each.
+//! - An id is in its sender's window if and only if it is among the sender's newest ids and its time
+//!   is not over. Neither depends on when blocks were stored: the answer is a function of the log.
+//! - Two ids of one sender collide with probability 2^-64 each.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hasher;
@@ -30,12 +31,12 @@ pub(crate) type Sender = (AccountId, u16);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Block {
     pub(crate) newest: Timestamp,
-    pub(crate) ids: Vec<(Sender, u64)>,
+    pub(crate) ids: Vec<(Sender, u64, Timestamp)>,
 }
 
 #[derive(Debug, Default)]
 struct Window {
-    order: VecDeque<u64>,
+    order: VecDeque<(u64, Timestamp)>,
     seen: HashSet<u64>,
 }
 
@@ -45,8 +46,7 @@ pub(crate) struct Dedupe {
     key: [u8; 16],
     windows: HashMap<Sender, Window>,
     blocks: VecDeque<(u64, Block)>,
-    open: Vec<(Sender, u64)>,
-    newest: Timestamp,
+    open: Vec<(Sender, u64, Timestamp)>,
     next_block: u64,
     retired: Vec<u64>,
 }
@@ -65,14 +65,14 @@ impl Dedupe {
         hasher.finish()
     }
 
-    /// Notes an id. False if it was there already.
+    /// Notes an id; `at` never goes back. False if it was there already.
     pub(crate) fn insert(&mut self, sender: Sender, fingerprint: u64, at: Timestamp) -> bool {
         let window = self.windows.entry(sender).or_default();
-        if !window.insert(fingerprint) {
+        window.expire(at.minus(DEDUPE_TIME));
+        if !window.insert(fingerprint, at) {
             return false;
         }
-        self.open.push((sender, fingerprint));
-        self.newest = at;
+        self.open.push((sender, fingerprint, at));
         true
     }
 
@@ -82,7 +82,7 @@ impl Dedupe {
         let open = std::mem::take(&mut self.open);
         for ids in open.chunks(BLOCK_IDS) {
             let block = Block {
-                newest: self.newest,
+                newest: ids.last().map(|(_, _, at)| *at).unwrap_or_default(),
                 ids: ids.to_vec(),
             };
             self.blocks.push_back((self.next_block, block));
@@ -97,18 +97,17 @@ impl Dedupe {
 
     /// Takes a stored block in, oldest first.
     pub(crate) fn load(&mut self, number: u64, block: Block) {
-        for (sender, fingerprint) in &block.ids {
-            self.windows
-                .entry(*sender)
-                .or_default()
-                .insert(*fingerprint);
+        for (sender, fingerprint, at) in &block.ids {
+            let window = self.windows.entry(*sender).or_default();
+            // As when it came: what was over by then does not count as a repetition.
+            window.expire(at.minus(DEDUPE_TIME));
+            window.insert(*fingerprint, *at);
         }
-        self.newest = self.newest.max(block.newest);
         self.next_block = number + 1;
         self.blocks.push_back((number, block));
     }
 
-    /// Drops blocks whose time is over.
+    /// Frees what is over. Changes no answer: memory and rows are all that it is about.
     pub(crate) fn retire(&mut self, now: Timestamp) {
         let oldest = now.minus(DEDUPE_TIME);
         while self
@@ -119,9 +118,9 @@ impl Dedupe {
             let Some((number, block)) = self.blocks.pop_front() else {
                 return;
             };
-            for (sender, fingerprint) in block.ids {
+            for (sender, _, _) in block.ids {
                 if let Some(window) = self.windows.get_mut(&sender) {
-                    window.forget(fingerprint);
+                    window.expire(oldest);
                     if window.order.is_empty() {
                         self.windows.remove(&sender);
                     }
@@ -138,24 +137,26 @@ impl Dedupe {
 }
 
 impl Window {
-    fn insert(&mut self, fingerprint: u64) -> bool {
+    fn insert(&mut self, fingerprint: u64, at: Timestamp) -> bool {
         if !self.seen.insert(fingerprint) {
             return false;
         }
-        self.order.push_back(fingerprint);
+        self.order.push_back((fingerprint, at));
         if self.order.len() > DEDUPE_IDS
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((oldest, _)) = self.order.pop_front()
         {
             self.seen.remove(&oldest);
         }
         true
     }
 
-    /// Forgets an id if it is still the oldest: ids that fell out by number are gone already.
-    fn forget(&mut self, fingerprint: u64) {
-        if self.order.front() == Some(&fingerprint) {
+    /// Forgets ids that came before a time.
+    fn expire(&mut self, oldest: Timestamp) {
+        while let Some((fingerprint, at)) = self.order.front()
+            && *at < oldest
+        {
+            self.seen.remove(fingerprint);
             self.order.pop_front();
-            self.seen.remove(&fingerprint);
         }
     }
 }

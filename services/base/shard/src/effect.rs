@@ -35,8 +35,9 @@ pub enum Effect {
     Closed {
         /// The account.
         account: AccountId,
-        /// The session.
-        session: SessionId,
+        /// The session; none if none was connected. One that waits to be resumed or opened is not
+        /// known here: if the account was revoked, it is over too.
+        session: Option<SessionId>,
         /// Why.
         why: Ended,
     },

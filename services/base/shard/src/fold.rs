@@ -22,6 +22,10 @@ pub(crate) use self::prekeys::count;
 /// missing one on, so what is beyond may be dropped.
 const MAX_HELD: usize = 1_024;
 
+/// Records set aside that are kept, each in the slot of its offset: for a person who looks at the
+/// newest, not an archive that anyone who can write to the log may fill.
+pub(crate) const MAX_QUARANTINE: u64 = 256;
+
 const UNKNOWN: Fault = Fault::new(FaultKind::NotFound, "the account is not enlisted");
 
 impl Shard {
@@ -57,10 +61,9 @@ impl Shard {
     }
 
     fn quarantine(&mut self, record: &LogRecord, why: RecordError) {
-        self.cells.write_row(
-            crate::cells::key::quarantine(record.offset.value()),
-            bytes::Bytes::copy_from_slice(&record.payload),
-        );
+        let slot = record.offset.value() % MAX_QUARANTINE;
+        let row = (record.offset, &record.payload[..]);
+        self.cells.write(crate::cells::key::quarantine(slot), &row);
         self.effects.push(Effect::Quarantined {
             offset: record.offset,
             why,
@@ -218,3 +221,6 @@ impl Shard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,20 @@ pub enum Target {
     Wake,
 }
 
+/// About how many bytes gateway-made content has, for limits.
+pub(crate) fn size_of(content: &Content) -> usize {
+    const LENGTH: usize = 2;
+    match content {
+        Content::Delivered(delivered) => {
+            let ids = delivered.ids.iter();
+            ids.map(|id| id.len() + LENGTH).sum()
+        }
+        Content::Failed(failed) => failed.id.len(),
+        Content::IdentityChanged { .. } => 0,
+        Content::Stanza(payload) => payload.len(),
+    }
+}
+
 /// One output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OutputItem {
@@ -33,6 +47,18 @@ pub enum OutputItem {
         /// Who is to be woken.
         account: AccountId,
     },
+}
+
+impl OutputItem {
+    /// About how many bytes a record spends on it.
+    fn size(&self) -> usize {
+        const FIXED: usize = 64;
+        let ids = match self {
+            Self::Content { content, .. } => size_of(content),
+            Self::Wake { .. } => 0,
+        };
+        FIXED + ids
+    }
 }
 
 /// Outputs to one target.
@@ -77,14 +103,21 @@ impl Outbox {
         }
     }
 
-    /// Items that were not handed out yet, in order; marks them as handed out.
-    pub(crate) fn take(&mut self, limit: usize) -> Vec<(Counter, OutputItem)> {
+    /// Items that were not handed out yet, in order; marks them as handed out. At least one if
+    /// there is any, and none after those that reach `bytes`.
+    pub(crate) fn take(&mut self, limit: usize, bytes: usize) -> Vec<(Counter, OutputItem)> {
         let taken = self.taken;
         let start = self.items.partition_point(|held| held.counter <= taken);
+        let mut size = 0_usize;
         let items: Vec<_> = self
             .items
             .range(start..)
             .take(limit)
+            .take_while(|held| {
+                let fits = size < bytes;
+                size = size.saturating_add(held.item.size());
+                fits
+            })
             .map(|held| (held.counter, held.item.clone()))
             .collect();
         if let Some((counter, _)) = items.last() {

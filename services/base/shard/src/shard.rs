@@ -160,11 +160,17 @@ impl Shard {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes outputs to a target that were not taken in this run yet, in the order of their counters.
-    pub fn take_outputs(&mut self, target: Target, limit: usize) -> Vec<(Counter, OutputItem)> {
+    /// Takes outputs to a target that were not taken in this run yet, in the order of their
+    /// counters: so many, and no more once they have so many bytes.
+    pub fn take_outputs(
+        &mut self,
+        target: Target,
+        limit: usize,
+        bytes: usize,
+    ) -> Vec<(Counter, OutputItem)> {
         self.outboxes
             .get_mut(&target)
-            .map(|outbox| outbox.take(limit))
+            .map(|outbox| outbox.take(limit, bytes))
             .unwrap_or_default()
     }
 

@@ -59,6 +59,7 @@ impl Shard {
             one_time: VecDeque::new(),
             kyber: VecDeque::new(),
             last_resort: false,
+            served: VecDeque::new(),
             blocked: BTreeSet::new(),
             peers: BTreeMap::new(),
             resume: None,
@@ -90,6 +91,7 @@ impl Shard {
         found.row.one_time.clear();
         found.row.kyber.clear();
         found.row.last_resort = false;
+        found.row.served.clear();
         found.row.resume = None;
         let session = found.row.session.take();
         let today = u32::try_from(now.secs() / 86_400).unwrap_or(u32::MAX);
@@ -97,13 +99,11 @@ impl Shard {
         let peers = found.row.peers.iter().filter(|(_, day)| recent(day));
         let peers: Vec<_> = peers.map(|(peer, _)| *peer).collect();
         self.drop_prekeys(account)?;
-        if let Some(session) = session {
-            self.effects.push(Effect::Closed {
-                account,
-                session,
-                why: Ended::Revoked,
-            });
-        }
+        self.effects.push(Effect::Closed {
+            account,
+            session,
+            why: Ended::Revoked,
+        });
         for peer in peers {
             self.emit(peer, Content::IdentityChanged { of: account })?;
         }
@@ -138,13 +138,11 @@ impl Shard {
             .remove(key::visible(account.partner(), found.row.visible.as_str()));
         self.cells.remove(key::account(account));
         self.cells.remove(key::live(account));
-        if let Some(session) = found.row.session {
-            self.effects.push(Effect::Closed {
-                account,
-                session,
-                why: Ended::Revoked,
-            });
-        }
+        self.effects.push(Effect::Closed {
+            account,
+            session: found.row.session,
+            why: Ended::Revoked,
+        });
         self.fail(account, found.mailbox.into(), FailReason::Undeliverable)
     }
 

@@ -7,10 +7,12 @@ use entente_core::{
 
 use crate::account::{Entry, Meta, Resume};
 use crate::effect::{Effect, Ended};
-use crate::outbox::{OutputItem, Target};
+use crate::outbox::{OutputItem, Target, size_of};
 use crate::shard::{SILENCE, Shard};
 use crate::store::StoreError;
 
+/// What an entry without ids counts for, in bytes.
+const MIN_STATED_BYTES: usize = 64;
 /// How long gateway-made content waits.
 const STATED_LIFE: std::time::Duration = SILENCE;
 
@@ -55,14 +57,17 @@ impl Shard {
     }
 
     fn is_new(&mut self, envelope: &Envelope) -> bool {
+        // The recipient counts too: RFC 6120 8.1.3 lets a client use an id again in its next stream.
+        let partner = envelope.to.partner().number().to_be_bytes();
+        let number = envelope.to.number().to_be_bytes();
         let fingerprint = if envelope.id.is_empty() {
             // Without an id only the place in the sender's session tells a repetition.
             let epoch = envelope.epoch.value().to_be_bytes();
             let position = envelope.position.value().to_be_bytes();
             self.dedupe
-                .fingerprint(&[&epoch, &position, &envelope.payload])
+                .fingerprint(&[&partner, &number, &epoch, &position, &envelope.payload])
         } else {
-            self.dedupe.fingerprint(&[&envelope.id])
+            self.dedupe.fingerprint(&[&partner, &number, &envelope.id])
         };
         let sender = (envelope.from, envelope.from_device);
         self.dedupe.insert(sender, fingerprint, self.row.time)
@@ -70,17 +75,18 @@ impl Shard {
 
     /// Gateway-made content for an account of this shard. Never causes a notice itself.
     pub(super) fn state_to(&mut self, to: AccountId, content: Content) -> Result<(), StoreError> {
-        let size = match &content {
-            Content::Delivered(delivered) => delivered.ids.iter().map(Bytes::len).sum(),
-            Content::Failed(failed) => failed.id.len(),
-            Content::IdentityChanged { .. } | Content::Stanza(_) => 64,
-        };
+        let size = size_of(&content).max(MIN_STATED_BYTES);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let now = self.row.time;
         let Some(found) = self.account(to)? else {
             return Ok(());
         };
-        if !found.has_room(size) {
+        let fits = match &content {
+            // Owed: the sender was told that the stanza was accepted.
+            Content::Failed(_) => found.has_notice_room(size),
+            _ => found.has_room(size),
+        };
+        if !fits {
             return Ok(());
         }
         if let Content::Delivered(delivered) = &content {
@@ -149,10 +155,10 @@ impl Shard {
             last: found.row.last,
         };
         let replaced = found.row.session.replace(session);
-        if let Some(session) = replaced {
+        if replaced.is_some() {
             self.effects.push(Effect::Closed {
                 account,
-                session,
+                session: replaced,
                 why: Ended::Replaced,
             });
         }
@@ -260,8 +266,9 @@ impl Shard {
         let Some(found) = self.account(account)? else {
             return Ok(());
         };
+        let ends = found.row.expires;
         let over = found.expire(now);
-        found.dirty |= !over.is_empty();
+        found.dirty |= !over.is_empty() || found.row.expires != ends;
         self.fail(account, over, FailReason::Expired)
     }
 

@@ -3,12 +3,14 @@
 //! A bundle is taken by a record in the log, and the answer leaves after the record was applied: a
 //! crash may waste a key, never repeat one.
 
+use std::collections::HashSet;
+
 use entente_core::{
     AccountId, Bundle, Fault, FaultKind, KyberPrekey, OneTimePrekey, PrekeyCount, PrekeyUpload,
 };
 
 use super::UNKNOWN;
-use crate::account::{MAX_PREKEYS, Row};
+use crate::account::{MAX_PREKEYS, MAX_SERVED, Row};
 use crate::cells::key;
 use crate::shard::Shard;
 use crate::store::StoreError;
@@ -26,6 +28,11 @@ pub(crate) fn count(row: &Row) -> PrekeyCount {
     }
 }
 
+/// By which a key is known again: the end of it, which is as good as random.
+fn mark(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key.last_chunk().copied().unwrap_or_default())
+}
+
 impl Shard {
     pub(super) fn upload(
         &mut self,
@@ -36,8 +43,15 @@ impl Shard {
             return Ok(Err(UNKNOWN));
         };
         let row = &mut found.row;
-        let fits = row.one_time.len() + keys.one_time.len() <= MAX_PREKEYS
-            && row.kyber.len() + keys.kyber.len() <= MAX_PREKEYS;
+        // A client that saw no answer uploads again: what waits is left, what was served stays served.
+        let mut ids: HashSet<u32> = row.one_time.iter().copied().collect();
+        let new = |key: &OneTimePrekey| !row.served.contains(&mark(&key.key)) && ids.insert(key.id);
+        let one_time: Vec<_> = keys.one_time.into_iter().filter(new).collect();
+        let mut ids: HashSet<u32> = row.kyber.iter().copied().collect();
+        let new = |key: &KyberPrekey| !row.served.contains(&mark(&key.key)) && ids.insert(key.id);
+        let kyber: Vec<_> = keys.kyber.into_iter().filter(new).collect();
+        let fits = row.one_time.len() + one_time.len() <= MAX_PREKEYS
+            && row.kyber.len() + kyber.len() <= MAX_PREKEYS;
         if !fits {
             return Ok(Err(TOO_MANY));
         }
@@ -45,16 +59,6 @@ impl Shard {
             row.signed = signed;
         }
         row.last_resort |= keys.last_resort.is_some();
-        let one_time: Vec<_> = keys
-            .one_time
-            .into_iter()
-            .filter(|key| !row.one_time.contains(&key.id))
-            .collect();
-        let kyber: Vec<_> = keys
-            .kyber
-            .into_iter()
-            .filter(|key| !row.kyber.contains(&key.id))
-            .collect();
         row.one_time.extend(one_time.iter().map(|key| key.id));
         row.kyber.extend(kyber.iter().map(|key| key.id));
         let count = count(row);
@@ -101,6 +105,16 @@ impl Shard {
             self.cells.remove(place);
         } else if bundle.last_resort {
             bundle.kyber = self.cells.read(&key::prekey(account, LAST_RESORT, 0))?;
+        }
+        let kyber = bundle.kyber.as_ref().filter(|_| !bundle.last_resort);
+        let marks = [
+            bundle.one_time.as_ref().map(|key| mark(&key.key)),
+            kyber.map(|key| mark(&key.key)),
+        ];
+        if let Some(found) = self.account(account)? {
+            let served = &mut found.row.served;
+            served.extend(marks.into_iter().flatten());
+            served.drain(..served.len().saturating_sub(MAX_SERVED));
         }
         Ok(Ok(bundle))
     }

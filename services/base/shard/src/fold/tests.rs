@@ -1,0 +1,7 @@
+//! What the fold decides, record by record.
+
+mod bed;
+mod directory;
+mod golden;
+mod mailbox;
+mod replay;

@@ -1,0 +1,1 @@
+//! Records of every kind as this version writes them.

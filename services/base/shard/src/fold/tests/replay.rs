@@ -1,0 +1,1 @@
+//! Any schedule of checkpoints and reloads gives the same shard.
