@@ -52,10 +52,14 @@ pub(super) fn after_login(rules: &Rules) -> Element {
         .with_child(limits(rules, rules.config.limits.stanza_after_auth))
 }
 
-/// After a SASL2 login that bound or resumed in one go.
-pub(super) fn after_bind(rules: &Rules) -> Element {
-    Element::new("features", ns::STREAMS)
-        .with_child(Element::new("sm", ns::SM))
+/// After a SASL2 login that bound or resumed in one go. What is on already is not offered again: a
+/// common client would take the offer and lose what it has.
+pub(super) fn after_bind(rules: &Rules, managed: bool) -> Element {
+    let mut features = Element::new("features", ns::STREAMS);
+    if !managed {
+        features.push(Element::new("sm", ns::SM));
+    }
+    features
         .with_child(Element::new("csi", ns::CSI))
         .with_child(limits(rules, rules.config.limits.stanza_after_auth))
 }

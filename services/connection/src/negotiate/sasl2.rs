@@ -66,7 +66,7 @@ impl Talk<'_> {
             return Ok(Ok(Outcome::Unbound(login)));
         };
         // XEP-0388 section 2.6.1: features follow without a new header.
-        let features = features::after_bind(&self.host.rules);
+        let features = features::after_bind(&self.host.rules, negotiated.session.is_managed());
         self.stream.out.element(&features);
         self.stream.out.hold();
         Ok(Ok(Outcome::Seated(Box::new(negotiated))))

@@ -202,6 +202,11 @@ impl Session {
         Some(element)
     }
 
+    /// Whether XEP-0198 is in use.
+    pub(crate) const fn is_managed(&self) -> bool {
+        matches!(self.management, Management::On(_))
+    }
+
     fn answer_request(&mut self, fx: &mut Effects<'_>) {
         let managed = match &mut self.management {
             Management::On(managed) => managed,
