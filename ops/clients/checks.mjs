@@ -18,24 +18,19 @@ export class Checks {
   async check(name, story) {
     if (this.#only && !name.includes(this.#only)) return;
     const open = [];
-    const late = new AbortController();
-    try {
-      await Promise.race([
-        story(open),
-        after(LONGEST, null, { signal: late.signal }).then(() => {
-          throw new Error(`not done after ${LONGEST} ms`);
-        }),
-      ]);
+    const errors = [];
+    await within(story(open), "the check", LONGEST).catch((error) => errors.push(error));
+    for (const each of open) await each.end().catch((error) => errors.push(error));
+    if (errors.length === 0) {
       console.log(`ok    ${this.#who}: ${name}`);
-    } catch (error) {
-      this.#failed += 1;
+      return;
+    }
+    this.#failed += 1;
+    for (const error of errors) {
       console.log(`FAIL  ${this.#who}: ${name}: ${error.stack ?? error}`);
-      if (process.env.CLIENTS_LOG) {
-        for (const each of open) console.log(each.trace.join("\n"));
-      }
-    } finally {
-      late.abort();
-      for (const each of open) await each.end();
+    }
+    if (process.env.CLIENTS_LOG) {
+      for (const each of open) console.log(each.trace.join("\n"));
     }
   }
 

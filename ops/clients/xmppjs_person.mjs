@@ -26,6 +26,9 @@ export class Person {
   information = new Queue();
   errors = new Queue();
   presences = new Queue();
+  late = [];
+  // What the client said and heard.
+  trace = [];
 
   // `classic` hides SASL2 from the client, so that it logs in as RFC 6120 says.
   constructor(user, { service = SERVICES.TCP, password = user.token, classic = false } = {}) {
@@ -34,12 +37,30 @@ export class Person {
     this.client = client({ service, domain: DOMAIN, username: user.account, password });
     this.client.reconnect.delay = 50;
     this.client.timeout = 10_000;
-    this.trace = [];
+    this.#dontWaitForWrites();
+    this.#watchTheEnd();
     this.client.on("element", (element) => this.trace.push(`< ${element}`));
     this.client.on("send", (element) => this.trace.push(`> ${element}`));
     this.client.on("error", (error) => this.errors.push(error));
     this.client.on("stanza", (stanza) => this.#take(stanza));
     if (classic) this.#hideSasl2();
+  }
+
+  // The library begins to wait for the server's stream header only when its own has left the
+  // socket. On loopback the answer may be there before that, and the login waits for ever.
+  #dontWaitForWrites() {
+    const write = this.client.write.bind(this.client);
+    this.client.write = async (text) => void write(text).catch(() => {});
+  }
+
+  // Nothing may come after the server has closed its stream (RFC 6120 4.4); the library would fall
+  // over it.
+  #watchTheEnd() {
+    const take = this.client._onData.bind(this.client);
+    this.client._onData = (data) => {
+      if (this.client.parser) take(data);
+      else this.late.push(String(data));
+    };
   }
 
   #hideSasl2() {
@@ -86,9 +107,9 @@ export class Person {
     else socket.terminate();
   }
 
-  // What the client said and heard, for a check that failed.
   async end() {
     this.client.reconnect.stop();
     if (this.client.socket) await this.client.stop().catch(() => {});
+    if (this.late.length > 0) throw new Error(`after the end of the stream: ${this.late}`);
   }
 }
