@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::book::{Book, Totals};
 use crate::cast::Users;
@@ -22,6 +22,9 @@ use crate::user::User;
 const REACH: usize = 2;
 /// One connection is cut for so many messages delivered.
 const MESSAGES_A_CUT: u64 = 100;
+/// Messages a second of all users together: a lively evening, well below what a laptop carries, so
+/// that latencies are those of the gateway and not of a queue in front of it.
+const RATE: u32 = 800;
 /// Without any message arriving for so long, what is missing is lost. Longer than a restart.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -73,7 +76,8 @@ pub(crate) async fn weather(
         // The first ones take what does not divide.
         let share = plan.messages / count + u32::from(at < plan.messages % count);
         let rng = StdRng::seed_from_u64(rng.random());
-        writers.spawn(write(Arc::clone(user), peers, share, rng));
+        let pause = Duration::from_secs(1) * count / RATE;
+        writers.spawn(write(Arc::clone(user), peers, (share, pause), rng));
     }
     let mut left = chaos(scene, users, plan, rng, screen).await?;
     while let Some(written) = writers.join_next().await {
@@ -111,10 +115,14 @@ fn circles(users: &[Arc<User>]) -> Vec<Vec<Arc<User>>> {
 async fn write(
     user: Arc<User>,
     peers: Vec<Arc<User>>,
-    share: u32,
+    (share, pause): (u32, Duration),
     mut rng: StdRng,
 ) -> Result<(), DemoError> {
+    let mut ticks = interval(pause);
+    // After an outage what is late follows at once: the rate holds on the average.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for _ in 0..share {
+        ticks.tick().await;
         let Some(peer) = peers.get(rng.random_range(0..peers.len())) else {
             continue;
         };

@@ -157,7 +157,11 @@ impl Client {
             }
         };
         self.wire = Some(wire);
-        self.take_login(login)
+        let outcome = self.take_login(login);
+        if outcome.is_err() {
+            self.wire = None;
+        }
+        outcome
     }
 
     fn take_login(&mut self, login: Login) -> Result<Resumption, ClientError> {
@@ -179,7 +183,7 @@ impl Client {
             return Ok(Resumption::Resumed);
         }
         if let Some(Some(h)) = login.failed {
-            self.acknowledge(h)?;
+            self.acknowledge_lost(h)?;
         }
         let again = self.ledger.restart();
         let is_again = !again.is_empty();

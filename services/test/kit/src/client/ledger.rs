@@ -96,6 +96,17 @@ impl Ledger {
         Ok(self.unacked.drain(..covered))
     }
 
+    /// Takes the `h` of `<failed/>`: what the server still knows of a session that is gone. After a
+    /// crash that is a lower bound, so one below an earlier `h` tells nothing new.
+    ///
+    /// # Errors
+    /// [`BadCount`] if it covers more than was sent.
+    pub fn acknowledge_at_least(&mut self, h: u32) -> Result<impl Iterator<Item = Sent>, BadCount> {
+        // Serial number arithmetic (RFC 1982): the upper half of the ring lies behind.
+        let is_behind = h.wrapping_sub(self.acked) > u32::MAX / 2;
+        self.acknowledge(if is_behind { self.acked } else { h })
+    }
+
     /// The session is gone: both counts start again. Returns the messages that are to be sent again,
     /// oldest first; an old request or presence means nothing in a new session.
     pub fn restart(&mut self) -> Vec<Sent> {
@@ -167,6 +178,18 @@ mod tests {
         assert_eq!(ids(ledger.acknowledge(1).unwrap()), ["a"]);
         assert!(ledger.acknowledge(0).is_err(), "h went back");
         assert_eq!(ledger.outstanding(), 1);
+    }
+
+    #[test]
+    fn the_last_word_on_a_lost_session_is_a_lower_bound() {
+        let mut ledger = Ledger::start_at(u32::MAX);
+        for id in ["a", "b", "c"] {
+            ledger.sent(message(id));
+        }
+        assert_eq!(ids(ledger.acknowledge(0).unwrap()), ["a"]);
+        assert!(ids(ledger.acknowledge_at_least(u32::MAX).unwrap()).is_empty());
+        assert_eq!(ids(ledger.acknowledge_at_least(1).unwrap()), ["b"]);
+        assert!(ledger.acknowledge_at_least(3).is_err());
     }
 
     #[test]

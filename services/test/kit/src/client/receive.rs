@@ -4,6 +4,7 @@ use entente_stanza::{Element, Received, StanzaCondition, StanzaError, ns};
 
 use super::event::{self, Event, Incoming};
 use super::inbox::Arrival;
+use super::ledger::Sent;
 use super::wire::Turn;
 use super::{Client, ClientError, ledger_answer, login};
 
@@ -58,7 +59,20 @@ impl Client {
     }
 
     pub(super) fn acknowledge(&mut self, h: u32) -> Result<(), ClientError> {
-        for sent in self.ledger.acknowledge(h)? {
+        let covered: Vec<Sent> = self.ledger.acknowledge(h)?.collect();
+        self.accepted(covered);
+        Ok(())
+    }
+
+    /// As [`Client::acknowledge`], for a session that is gone.
+    pub(super) fn acknowledge_lost(&mut self, h: u32) -> Result<(), ClientError> {
+        let covered: Vec<Sent> = self.ledger.acknowledge_at_least(h)?.collect();
+        self.accepted(covered);
+        Ok(())
+    }
+
+    fn accepted(&mut self, covered: Vec<Sent>) {
+        for sent in covered {
             if let Some(message) = sent.message {
                 self.counts.acked += 1;
                 self.events.push_back(Event::Accepted {
@@ -68,7 +82,6 @@ impl Client {
                 });
             }
         }
-        Ok(())
     }
 
     pub(super) fn take_stanza(&mut self, element: Element) {
