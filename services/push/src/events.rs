@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entente_core::{PartnerId, ShardId};
+use entente_core::PartnerId;
 use entente_log::LogError;
 use entente_node::{
     Buckets, Counters, Gauges, Histograms, Label, LabelValue, Metrics, MetricsError,
@@ -153,8 +153,8 @@ impl RecordRead {
     pub(crate) fn emit(self, events: &Events) {
         events.records.increment((Outcome(self.outcome),));
         if self.outcome == Self::BROKEN {
-            let shard = ShardId::new(self.partition);
-            tracing::error!(%shard, "a record of the wake-up log is not ours");
+            let partition = self.partition;
+            tracing::error!(partition, "a record of the wake-up log is not ours");
         }
     }
 }

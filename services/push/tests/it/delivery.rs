@@ -10,7 +10,7 @@ use http::header;
 use crate::receiver::Receiver;
 use crate::rig::{World, account};
 
-/// T129: the visible id, and not a byte more. T124: a token that another library verifies.
+/// T124, T129: the visible id and not a byte more, under a token that another library verifies.
 #[tokio::test]
 async fn a_wake_up_is_the_visible_id_under_a_token_of_the_gateway() {
     let (world, partner) = (World::new(), Receiver::start().await);
