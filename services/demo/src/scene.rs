@@ -131,7 +131,7 @@ impl Scene {
         crate::error::check(
             status.success(),
             "the gateway ends in order",
-            &status.to_string(),
+            &format!("{status}; {}", last_lines(&log)),
         )?;
         Ok(status.to_string())
     }
@@ -216,10 +216,14 @@ async fn parties(folder: &Path) -> Result<Vec<Party>, DemoError> {
 }
 
 fn failed(error: ProcessError, log: &Path) -> DemoError {
-    /// Lines of the gateway's log that are shown: what it said last tells why.
-    const LINES: usize = 5;
+    DemoError::Process(error, last_lines(log))
+}
+
+/// What the gateway said last, which mostly tells why it ended.
+fn last_lines(log: &Path) -> String {
+    const LINES: usize = 3;
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines.len().saturating_sub(LINES);
-    DemoError::Process(error, lines.get(last..).unwrap_or_default().join("\n"))
+    let first = lines.len().saturating_sub(LINES);
+    lines.get(first..).unwrap_or_default().join("\n")
 }
