@@ -8,7 +8,7 @@
 //! - Plain text on the port ends the connection without a banner (T38).
 //! - A certificate that cannot be read or used never replaces a good one (T77).
 
-use std::path::Path;
+use std::fs::Metadata;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +46,8 @@ pub(crate) struct Certificates {
     files: TlsConfig,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<CertifiedKey>,
+    /// What the files were before they were first read: a change since then is one.
+    first: Version,
 }
 
 /// What tells that a file changed.
@@ -55,8 +57,10 @@ impl Certificates {
     /// Reads the files.
     pub(crate) fn load(files: TlsConfig) -> Result<Self, SecureError> {
         let provider = Arc::new(ring::default_provider());
+        let first = [&files.certificate, &files.key].map(|path| stamp(std::fs::metadata(path)));
         let current = read(&files, &provider)?;
         Ok(Self {
+            first,
             files,
             provider,
             current: ArcSwap::from_pointee(current),
@@ -79,7 +83,7 @@ impl Certificates {
 
     /// Takes new files into use as they appear. Sessions that exist are not touched.
     pub(crate) async fn follow(self: Arc<Self>, meters: Meters) {
-        let mut seen = self.version().await;
+        let mut seen = self.first;
         let mut tick = tokio::time::interval(self.files.poll.get().max(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -105,8 +109,8 @@ impl Certificates {
 
     async fn version(&self) -> Version {
         [
-            stamp(&self.files.certificate).await,
-            stamp(&self.files.key).await,
+            stamp(tokio::fs::metadata(&self.files.certificate).await),
+            stamp(tokio::fs::metadata(&self.files.key).await),
         ]
     }
 }
@@ -126,7 +130,7 @@ fn read(files: &TlsConfig, provider: &CryptoProvider) -> Result<CertifiedKey, Se
     Ok(CertifiedKey::from_der(chain, key, provider)?)
 }
 
-async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = tokio::fs::metadata(path).await.ok()?;
+fn stamp(metadata: std::io::Result<Metadata>) -> Option<(SystemTime, u64)> {
+    let metadata = metadata.ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -218,7 +218,9 @@ async fn certificates_are_followed_and_the_last_good_one_is_kept() {
     let (world, files) = (World::new(), Files::new());
     let mut config = files.config();
     config.tls.poll = entente_core::Span::secs(1);
-    let built = build(config, world.deps()).await.unwrap();
+    let deps = world.deps();
+    let metrics = deps.metrics.clone();
+    let built = build(config, deps).await.unwrap();
     let old = trusting(&files.path("tls.crt"), None);
     let tls = connect(socket(&built).await, old.clone()).await.unwrap();
     let mut session = Client::over(tls);
@@ -226,7 +228,13 @@ async fn certificates_are_followed_and_the_last_good_one_is_kept() {
     session.bind().await;
 
     std::fs::write(files.path("tls.crt"), "not a certificate").unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let refused = async {
+        let kept = "entente_connection_certificates_total{outcome=\"kept\"} 1";
+        while !metrics.encode().unwrap().contains(kept) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused).await.unwrap();
     assert!(connect(socket(&built).await, old.clone()).await.is_ok());
 
     files.renew();
