@@ -4,16 +4,21 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use entente_connection as connection;
-use entente_core::{Placement, SealKey};
+use entente_core::{Placement, SealKey, Secret};
 use entente_egress::Client;
 use entente_identity as identity;
-use entente_node::{AcceptMetrics, Admin, Drain, Metrics, MetricsError, Readiness, Signals, Tasks};
+use entente_node::{
+    AcceptMetrics, Admin, AdminSettings, Drain, Metrics, MetricsError, Readiness, Signals, Tasks,
+};
 use entente_proto::{DirectoryClient, RouterClient};
+use entente_push as push;
 use entente_router as router;
 use entente_table::MemoryTable;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +26,7 @@ use crate::backends::{self, BackendError, Logs};
 use crate::config::{Config, DrainConfig};
 use crate::deployment::{self, DeploymentError};
 use crate::door::Door;
+use crate::endpoints::RegistryEndpoints;
 use crate::secrets::{Secrets, SecretsError};
 
 /// Why a node does not start.
@@ -41,6 +47,9 @@ pub enum StartError {
     /// The identity service does not start.
     #[error("identity: {0}")]
     Identity(#[from] identity::BuildError),
+    /// The key that signs wake-ups is not usable.
+    #[error("push.key: {0}")]
+    Key(#[from] push::KeyError),
     /// A listener cannot be bound, or a signal not be taken.
     #[error("{what}: {source}")]
     Listen {
@@ -52,6 +61,9 @@ pub enum StartError {
     /// A metric is registered twice.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The push service does not start.
+    #[error("push: {0}")]
+    Push(#[from] push::BuildError),
     /// The secrets are not usable.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -67,6 +79,9 @@ pub enum EndError {
     #[error("not everything ended in time: {0}")]
     Late(String),
 }
+
+/// Time to store what is folded after a second signal. The log has it all in any case.
+const FAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// A running node.
 #[derive(Debug)]
@@ -99,6 +114,7 @@ impl Node {
     /// The first thing that would keep the node from starting.
     pub fn check(config: &Config) -> Result<(), StartError> {
         identity::check(&config.identity, config.egress.policy())?;
+        config.push.signing_key()?;
         connection::check(&config.connection)?;
         Client::new(&config.egress)?;
         Ok(())
@@ -124,34 +140,32 @@ impl Node {
             metrics: ground.metrics.clone(),
             ready: ground.readiness.condition("shards"),
         };
-        let router = router::build(config.router, shards)?.service;
+        let router = router::build(config.router.clone(), shards)?.service;
         let directory = DirectoryClient::local(Arc::<router::Service>::clone(&router));
         let http = Arc::new(Client::new(&config.egress)?);
-        let people = identity::Deps {
-            directory: directory.clone(),
-            http: Arc::<Client>::clone(&http),
-            policy: config.egress.policy(),
-            table: Arc::new(MemoryTable::default()),
+        let people = ground.people(&config, secrets.fast, directory.clone(), &http)?;
+        let wakes = push::Deps {
+            log: Arc::clone(&logs.wake),
+            store: stores.push,
+            seal: ground.seal.clone(),
+            directory,
+            endpoints: Arc::new(RegistryEndpoints(Arc::clone(&people.registry))),
+            http,
+            key: config.push.signing_key()?,
+            tasks: ground.tasks.clone(),
             metrics: ground.metrics.clone(),
-            fast_secret: secrets.fast,
-            clock: identity::Clock::system(),
         };
-        let people = identity::build(&config.identity, people)?;
-        let keys = Arc::clone(&people.jwks);
-        ground
-            .tasks
-            .spawn_vital("partner keys", keys_until(keys, ground.tasks.cancelled()));
-        let jwks = Bytes::from_static(b"{\"keys\":[]}");
+        let jwks = Bytes::from(push::build(config.push.clone(), wakes)?.jwks);
         let chats = connection::Deps {
             router: RouterClient::local(router),
             identity: people.client,
-            placement: ground.placement,
+            placement: ground.placement.clone(),
             tasks: ground.tasks.clone(),
             drain: ground.drain.clone(),
             metrics: ground.metrics.clone(),
             accepted: ground.accepts.clone(),
         };
-        let connection = connection::build(config.connection, chats).await?;
+        let connection = connection::build(config.connection.clone(), chats).await?;
         let door = Door {
             enlist: people.enlist,
             jwks,
@@ -159,21 +173,9 @@ impl Node {
                 .https_acceptor()
                 .map_err(connection::BuildError::from)?,
         };
-        let opened = door
-            .open(&config.http, &ground.tasks, ground.accepts.clone())
-            .await;
-        opened.map_err(listen("http.listen"))?;
-        let admin = Admin {
-            readiness: ground.readiness.clone(),
-            metrics: ground.metrics,
-            drain: ground.drain.clone(),
-        };
-        let (tasks, ends) = (ground.tasks.clone(), ground.tasks.cancelled());
-        let (_, serve) = admin
-            .bind(&config.admin, tasks, ground.accepts, ends)
-            .await
-            .map_err(listen("admin.bind"))?;
-        ground.tasks.spawn_vital("admin", serve);
+        let opened = door.open(&config.http, &ground.tasks, ground.accepts.clone());
+        opened.await.map_err(listen("http.listen"))?;
+        ground.admin(&config.admin).await?;
         Ok(Self {
             connection,
             registry: people.registry,
@@ -205,10 +207,9 @@ impl Node {
         let reload = move || {
             let _told_in_the_log = identity::reload(&registry);
         };
-        tasks.spawn(
-            "signals",
-            async move { signals.run(&watched, reload).await },
-        );
+        // Not one of the tasks: signals are listened to until the very end.
+        let mut listening = JoinSet::new();
+        listening.spawn(async move { signals.run(&watched, reload).await });
         let told = readiness.clone();
         tasks.spawn("ready", async move {
             told.hold().await;
@@ -222,9 +223,13 @@ impl Node {
         };
         let left = tokio::select! {
             left = orderly => left,
-            () = drain.leaving() => connection.drain(std::time::Duration::ZERO).await,
+            () = drain.leaving() => connection.drain(Duration::ZERO).await,
         };
-        let ended = tasks.finish(config.flush.get()).await;
+        let flush = config.flush.get();
+        let ended = tokio::select! {
+            ended = tasks.finish(flush) => ended,
+            () = drain.leaving() => tasks.finish(FAST_FLUSH.min(flush)).await,
+        };
         logs.close().await;
         tracing::info!(sessions_left = left, "drained");
         if let Err(late) = ended {
@@ -252,6 +257,45 @@ impl Ground {
             placement: deployment::placement(&config.storage)?,
             seal,
         })
+    }
+}
+
+impl Ground {
+    fn people(
+        &self,
+        config: &Config,
+        fast_secret: Secret<[u8; 32]>,
+        directory: DirectoryClient,
+        http: &Arc<Client>,
+    ) -> Result<identity::Built, StartError> {
+        let deps = identity::Deps {
+            directory,
+            http: Arc::<Client>::clone(http),
+            policy: config.egress.policy(),
+            table: Arc::new(MemoryTable::default()),
+            metrics: self.metrics.clone(),
+            fast_secret,
+            clock: identity::Clock::system(),
+        };
+        let people = identity::build(&config.identity, deps)?;
+        let keys = keys_until(Arc::clone(&people.jwks), self.tasks.cancelled());
+        self.tasks.spawn_vital("partner keys", keys);
+        Ok(people)
+    }
+
+    async fn admin(&self, settings: &AdminSettings) -> Result<(), StartError> {
+        let admin = Admin {
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+            drain: self.drain.clone(),
+        };
+        let (tasks, ends) = (self.tasks.clone(), self.tasks.cancelled());
+        let bound = admin
+            .bind(settings, tasks, self.accepts.clone(), ends)
+            .await;
+        let (_, serve) = bound.map_err(listen("admin.bind"))?;
+        self.tasks.spawn_vital("admin", serve);
+        Ok(())
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Config {
     /// Partners, tokens and enlistment.
     #[serde(default)]
     pub identity: entente_identity::Config,
+    /// Wake-ups to partners.
+    #[serde(default)]
+    pub push: entente_push::Config,
     /// Connections to partners' servers.
     #[serde(default)]
     pub egress: entente_egress::Settings,
@@ -215,6 +218,10 @@ impl Config {
             .check()
             .map_err(|error| setting(error.to_string()))?;
         config
+            .push
+            .check()
+            .map_err(|error| setting(error.to_string()))?;
+        config
             .egress
             .check()
             .map_err(|error| setting(error.to_string()))?;
@@ -227,8 +234,9 @@ impl Config {
             &mut self.connection.tls.certificate,
             &mut self.connection.tls.key,
             &mut self.identity.partners,
+            &mut self.push.key,
         ];
-        for path in paths {
+        for path in paths.into_iter().chain(&mut self.push.publish) {
             *path = folder.join(&*path);
         }
         if let Some(roots) = &mut self.egress.extra_roots {

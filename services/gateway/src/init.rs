@@ -53,6 +53,9 @@ pub enum InitError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The key that signs wake-ups cannot be made.
+    #[error("the key that signs wake-ups: {0}")]
+    Key(#[from] entente_push::KeyError),
     /// The secrets cannot be written.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -80,6 +83,9 @@ impl Init {
             create(&path, mode, &text).map_err(|source| self.failed(name, source))?;
             written.push(path);
         }
+        let push = self.folder.join("push-key.pem");
+        entente_push::SigningKey::create(&push)?;
+        written.push(push);
         let secrets = self.folder.join("secrets.toml");
         Secrets::create(&secrets)?;
         written.push(secrets);
@@ -130,12 +136,16 @@ shards = 8                      # fixed with the first start
 [identity]
 partners = "partners.toml"      # read again on SIGHUP
 
+[push]
+issuer = "https://{domain}"     # `iss` of the tokens that partners check
+key = "push-key.pem"            # signs them; its public half is at /.well-known/jwks
+
 [egress]
 development = {development}             # true: partners on loopback and without TLS. Never in a deployment
 
 [log]
 format = "human"                # or "json"
-filter = "info"
+filter = "info,fjall=warn,lsm_tree=warn"
 "#
         )
     }
@@ -223,7 +233,7 @@ mod tests {
             admin: local(9600),
             development: true,
         };
-        assert_eq!(init.write().unwrap().len(), 6);
+        assert_eq!(init.write().unwrap().len(), 7);
         let config = Config::read(&init.folder.join("entente.toml")).unwrap();
         assert_eq!(config.connection.listen, [init.xmpp]);
         assert!(config.egress.development);

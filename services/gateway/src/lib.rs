@@ -8,5 +8,6 @@ pub mod compose;
 pub mod config;
 pub mod deployment;
 mod door;
+mod endpoints;
 pub mod init;
 pub mod secrets;

@@ -1,1 +1,5 @@
-//! To be written.
+//! Stories of the whole gateway, told from outside: its own process, real sockets, a real disk.
+
+pub mod history;
+pub mod kills;
+pub mod stand;

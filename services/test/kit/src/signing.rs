@@ -43,10 +43,16 @@ impl SigningPair {
 
     /// Signs (XEdDSA, section 2.4 of Signal's specification).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        let point = (ED25519_BASEPOINT_TABLE * &self.secret).compress().to_bytes();
+        let point = (ED25519_BASEPOINT_TABLE * &self.secret)
+            .compress()
+            .to_bytes();
         let [.., last] = point;
         // The Edwards key that belongs to the pair has sign 0: the secret is negated if need be.
-        let secret = if last & 0x80 == 0 { self.secret } else { -self.secret };
+        let secret = if last & 0x80 == 0 {
+            self.secret
+        } else {
+            -self.secret
+        };
         let public = (ED25519_BASEPOINT_TABLE * &secret).compress().to_bytes();
         let mut prefix = [0xff; 32];
         prefix[0] = 0xfe;
