@@ -49,7 +49,7 @@ impl std::fmt::Debug for ResumeKey {
 }
 
 /// What a connection node tells the owner of a shard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToRouter {
     /// The client's `<a h=…/>`, or the answer to a barrier ping: everything up to here arrived.
     Acked {
@@ -129,7 +129,7 @@ pub enum ToRouter {
 }
 
 /// What the owner of a shard tells a connection node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToEdge {
     /// The session holds the newest epoch of its account.
     Bound {
@@ -329,6 +329,12 @@ impl EdgeSender {
             .send((self.edge, batch))
             .await
             .map_err(|_| StreamGone)
+    }
+
+    /// The owner's inbox, for the side of the wire that must also tell that the edge is gone.
+    #[cfg(feature = "wire")]
+    pub(crate) fn into_inbox(self) -> mpsc::Sender<Inbound> {
+        self.inner
     }
 }
 

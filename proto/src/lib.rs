@@ -10,6 +10,8 @@
 pub mod directory;
 pub mod edge;
 pub mod identity;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use directory::{Directory, DirectoryClient};
 pub use edge::{EdgeId, Router, RouterClient};
