@@ -1,5 +1,5 @@
-//! The kill campaign: users exchange messages without a pause while the gateway is killed with
-//! SIGKILL, again and again, and connections are cut at random. Then everything heals, drains, and
+//! The campaign: users exchange messages without a pause while the gateway is killed or restarted
+//! again and again, and connections are cut at random. Then everything heals, drains, and
 //! is counted.
 
 use std::collections::HashMap;
@@ -24,12 +24,28 @@ use crate::stand::{Stand, User};
 /// How long everything may take to arrive after the last fault.
 const DRAIN: Duration = Duration::from_secs(60);
 
+/// What happens at the end of each round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Every connection is cut at once; the gateway stays.
+    Cut,
+    /// SIGKILL, and a start.
+    Kill,
+    /// SIGTERM, an orderly end with status 0, and a start.
+    Terminate,
+}
+
+/// How long an orderly end may take: the drain's own budget and then some.
+const ORDERLY: Duration = Duration::from_secs(30);
+
 /// A campaign.
 #[derive(Clone, Debug)]
 pub struct Kills {
+    /// What happens at the end of each round.
+    pub fault: Fault,
     /// The gateway's program.
     pub program: PathBuf,
-    /// Rounds; each ends with one SIGKILL.
+    /// Rounds; each ends with one fault.
     pub rounds: u32,
     /// Users.
     pub users: usize,
@@ -97,10 +113,9 @@ impl Kills {
         for round in 1..=self.rounds {
             self.disturb(&mut rng, &senders).await;
             let unacked: usize = senders.iter().map(|sender| sender.tally().unacked).sum();
-            stand.process.kill().await?;
             in_flight += unacked;
             kills_in_flight += u32::from(unacked > 0);
-            stand.process.restart().await?;
+            self.strike(&mut stand, &senders).await?;
             if round % 10 == 0 || round == self.rounds {
                 writeln!(
                     out,
@@ -132,6 +147,25 @@ impl Kills {
             writeln!(out, "kept for inspection: {}", stand.keep().display())?;
         }
         Ok(outcome)
+    }
+
+    async fn strike(&self, stand: &mut Stand, senders: &[Sender]) -> anyhow::Result<()> {
+        match self.fault {
+            Fault::Cut => senders.iter().for_each(Sender::cut),
+            Fault::Kill => {
+                stand.process.kill().await?;
+                stand.process.restart().await?;
+            }
+            Fault::Terminate => {
+                let status = stand.process.stop(ORDERLY).await?;
+                ensure!(
+                    status.success(),
+                    "the gateway did not end in order: {status}"
+                );
+                stand.process.restart().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets a moment of load pass, with some connections cut in it.

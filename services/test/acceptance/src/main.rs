@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use entente_acceptance::kills::Kills;
+use entente_acceptance::kills::{Fault, Kills};
 
 /// Kills the gateway again and again under load, and counts what became of every message.
 #[derive(Debug, Parser)]
@@ -29,6 +29,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let beside = std::env::current_exe()?.with_file_name("entente");
     let kills = Kills {
+        fault: Fault::Kill,
         program: options.program.unwrap_or(beside),
         rounds: options.rounds,
         users: options.users,
