@@ -79,6 +79,9 @@ pub fn endpoint(endpoint: Endpoint) -> Endpoint {
 }
 
 /// A server with keepalive, windows and limits set, for the routes of [`Served`].
+///
+/// Set `TCP_NODELAY` on connections that are given to `serve_with_incoming`: the server does so only
+/// on those that it accepts itself, and grants are small.
 pub fn server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))

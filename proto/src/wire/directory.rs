@@ -10,10 +10,11 @@ use tonic::{Request, Response, Status};
 
 use crate::DirectoryClient;
 use crate::directory::{BlockChange, Directory};
-use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, status_of};
+use crate::wire::fault::status_of;
 use crate::wire::generated as proto;
 use crate::wire::generated::directory_client::DirectoryClient as Generated;
-use crate::wire::{MESSAGE_BYTES, Malformed, call, keys, words};
+use crate::wire::words::{bad_answer, bad_request, subject};
+use crate::wire::{MESSAGE_BYTES, call, keys, words};
 
 /// A directory behind a channel.
 #[derive(Debug)]
@@ -32,10 +33,6 @@ impl Remote {
     fn client(&self) -> Generated<Channel> {
         self.client.clone()
     }
-}
-
-fn bad_answer(_: Malformed) -> Fault {
-    BAD_ANSWER
 }
 
 #[async_trait]
@@ -125,14 +122,6 @@ impl Serving {
     pub(super) const fn new(directory: DirectoryClient) -> Self {
         Self { directory }
     }
-}
-
-fn bad_request(_: Malformed) -> Status {
-    status_of(BAD_REQUEST)
-}
-
-fn subject(request: Request<proto::OfAccount>) -> Result<AccountId, Status> {
-    words::read_account(request.into_inner().account).map_err(bad_request)
 }
 
 #[async_trait]

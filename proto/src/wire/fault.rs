@@ -18,6 +18,7 @@ const MARK: &str = "entente-fault";
 
 pub(super) const LATE: Fault = Fault::new(FaultKind::Deadline, "the answer took too long");
 pub(super) const LOST: Fault = Fault::new(FaultKind::Unavailable, "the service cannot be reached");
+pub(super) const NOT_TAKEN: Fault = Fault::new(FaultKind::Unavailable, "the owner does not answer");
 pub(super) const BAD_REQUEST: Fault =
     Fault::new(FaultKind::PeerMisbehaved, "the message is malformed");
 pub(super) const BAD_ANSWER: Fault = Fault::new(FaultKind::Internal, "the answer is malformed");
@@ -39,6 +40,7 @@ const TEXTS: &[&str] = &[
     "the answer is malformed",
     "the answer took too long",
     "the edge opened the stream anew",
+    "the owner does not answer",
     "the message is larger than any may be",
     "the message is malformed",
     "the service is ending",

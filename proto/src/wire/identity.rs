@@ -19,10 +19,11 @@ use tonic::{Request, Response, Status};
 use crate::IdentityClient;
 use crate::directory::BlockChange;
 use crate::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
-use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, status_of};
+use crate::wire::fault::status_of;
 use crate::wire::generated as proto;
 use crate::wire::generated::identity_client::IdentityClient as Generated;
 use crate::wire::revocations::{Ear, notice};
+use crate::wire::words::{bad_answer, bad_request, subject};
 use crate::wire::{MESSAGE_BYTES, Malformed, call, keys, words};
 
 /// An identity service behind a channel.
@@ -44,10 +45,6 @@ impl Remote {
     fn client(&self) -> Generated<Channel> {
         self.client.clone()
     }
-}
-
-fn bad_answer(_: Malformed) -> Fault {
-    BAD_ANSWER
 }
 
 #[async_trait]
@@ -155,14 +152,6 @@ impl Serving {
     pub(super) const fn new(identity: IdentityClient, ending: CancellationToken) -> Self {
         Self { identity, ending }
     }
-}
-
-fn bad_request(_: Malformed) -> Status {
-    status_of(BAD_REQUEST)
-}
-
-fn subject(request: Request<proto::OfAccount>) -> Result<AccountId, Status> {
-    words::read_account(request.into_inner().account).map_err(bad_request)
 }
 
 #[async_trait]

@@ -24,7 +24,7 @@ use crate::RouterClient;
 use crate::edge::{
     BATCH_ITEMS, EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, ToEdge,
 };
-use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, ENDING, LATE, fault_of, status_of};
+use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, ENDING, LATE, NOT_TAKEN, fault_of, status_of};
 use crate::wire::generated as proto;
 use crate::wire::generated::router_client::RouterClient as Generated;
 use crate::wire::pump::{End, Event, LAST_WORDS, OUT_FRAMES, Over, Pump};
@@ -72,9 +72,10 @@ impl Router for Remote {
         out.try_send(first).map_err(|_| ENDING)?;
         let mut client = self.client.clone();
         let opening = client.attach(ReceiverStream::new(frames));
+        // Attaching twice does no harm, so a late answer is one to try again after.
         let mut inbound = timeout(CALL_DEADLINE, opening)
             .await
-            .map_err(|_| LATE)?
+            .map_err(|_| NOT_TAKEN)?
             .map_err(|status| fault_of(&status))?
             .into_inner();
         let (to_router, source) = mpsc::channel(STREAM_BATCHES);
@@ -153,8 +154,8 @@ const fn fits(items: usize) -> bool {
 
 // === The owner's side ===
 
-/// A local router as a gRPC service.
-#[derive(Debug)]
+/// A local router as a gRPC service. Clones share its seats.
+#[derive(Clone, Debug)]
 pub(super) struct Serving {
     router: RouterClient,
     seal: SealKey,
@@ -189,7 +190,7 @@ impl Serving {
         let seat = self.seats.take(edge, shard, &ending).await?;
         let stream = timeout(CALL_DEADLINE, self.router.attach(edge, shard))
             .await
-            .map_err(|_| LATE)??;
+            .map_err(|_| NOT_TAKEN)??;
         let (out, frames) = mpsc::channel(OUT_FRAMES);
         let end = OwnerEnd {
             edge,
@@ -251,7 +252,15 @@ impl proto::router_server::Router for Serving {
         &self,
         request: Request<Streaming<proto::EdgeFrame>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let frames = self.open(request.into_inner()).await.map_err(status_of)?;
+        // A caller that goes away meanwhile must not leave the seat half taken, or an owner with an
+        // edge that nobody told it the end of: the opening is always carried through.
+        let serving = self.clone();
+        let inbound = request.into_inner();
+        let opening = self.tasks.spawn("router stream opening", async move {
+            serving.open(inbound).await
+        });
+        let frames = opening.await.map_err(|_| status_of(ENDING))?;
+        let frames = frames.map_err(status_of)?;
         Ok(Response::new(ReceiverStream::new(frames)))
     }
 }

@@ -1,11 +1,27 @@
 //! Identifiers and other small words of the messages.
 
 use bytes::Bytes;
-use entente_core::{AccountFacts, AccountId, PartnerId, Timestamp, VisibleId};
+use entente_core::{AccountFacts, AccountId, Fault, PartnerId, Timestamp, VisibleId};
+use tonic::{Request, Status};
 
 use crate::directory::BlockChange;
 use crate::wire::Malformed;
+use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, status_of};
 use crate::wire::generated as proto;
+
+/// An answer that cannot be read is not the caller's doing.
+pub(super) const fn bad_answer(_: Malformed) -> Fault {
+    BAD_ANSWER
+}
+
+pub(super) fn bad_request(_: Malformed) -> Status {
+    status_of(BAD_REQUEST)
+}
+
+/// The account that a call is about.
+pub(super) fn subject(request: Request<proto::OfAccount>) -> Result<AccountId, Status> {
+    read_account(request.into_inner().account).map_err(bad_request)
+}
 
 pub(super) const fn account(account: AccountId) -> proto::Account {
     proto::Account {

@@ -7,6 +7,7 @@ use entente_core::{AccountId, PartnerId, SealKey};
 use entente_node::{Drain, Tasks};
 use entente_proto::wire::{self, Served};
 use entente_proto::{Directory, DirectoryClient, Identity, IdentityClient, Router, RouterClient};
+use futures::StreamExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -37,12 +38,14 @@ impl Bench {
         let server = Tasks::new(Drain::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let incoming = TcpListenerStream::new(listener)
+            .inspect(|accepted| accepted.as_ref().unwrap().set_nodelay(true).unwrap());
         let routes = served(Served::new(server.clone())).routes();
         server.spawn(
             "server",
             wire::server()
                 .add_routes(routes)
-                .serve_with_incoming(TcpListenerStream::new(listener)),
+                .serve_with_incoming(incoming),
         );
         let cable = Cable::to(address).await;
         let endpoint = Endpoint::from_shared(format!("http://{}", cable.address)).unwrap();
@@ -76,12 +79,14 @@ impl Cable {
         carrying.spawn(async move {
             let mut pairs = JoinSet::new();
             while let Ok((mut near, _)) = listener.accept().await {
+                near.set_nodelay(true).unwrap();
                 let mut cuts = cuts.clone();
                 pairs.spawn(async move {
                     cuts.mark_unchanged();
                     let Ok(mut far) = TcpStream::connect(server).await else {
                         return;
                     };
+                    far.set_nodelay(true).unwrap();
                     tokio::select! {
                         _ = cuts.changed() => {}
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}

@@ -1,11 +1,14 @@
 //! Frames that no honest peer sends: each ends its stream, and nothing of it reaches the owner.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use entente_core::FaultKind;
-use entente_proto::edge::{BATCH_ITEMS, STREAM_BATCHES};
+use entente_core::{FaultKind, SessionId};
+use entente_proto::edge::{BATCH_ITEMS, CloseReason, STREAM_BATCHES, ToEdge};
 use entente_proto::wire::MESSAGE_BYTES;
 use prost::Message;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -78,9 +81,11 @@ struct Resume {
     resume: Option<Bytes>,
 }
 
-/// What the server sends: only grants are looked at.
+/// What the server sends; what is in a batch is not looked at.
 #[derive(Clone, PartialEq, Message)]
 struct Heard {
+    #[prost(message, optional, tag = "1")]
+    batch: Option<Nothing>,
     #[prost(uint32, optional, tag = "2")]
     grant: Option<u32>,
 }
@@ -297,6 +302,30 @@ async fn overdrawn_credit_ends_the_stream() {
     };
     let status = soon(status).await;
     assert_eq!(label(&status), Some(FaultKind::PeerMisbehaved.label()));
+}
+
+/// The owner's side sends what was granted and not one batch more.
+#[tokio::test]
+async fn nothing_is_sent_without_a_grant() {
+    let mut raw = raw().await;
+    soon(raw.heard.message()).await.unwrap().unwrap();
+    for at in 0..60 {
+        let session = SessionId::new(at);
+        let item = ToEdge::Closed {
+            session,
+            why: CloseReason::Stalled,
+        };
+        soon(raw.owner.to_edge.send(vec![item])).await.unwrap();
+    }
+    for batches in [0, 1, 10, 49] {
+        raw.frames.send(grant(batches)).await.unwrap();
+        for _ in 0..batches {
+            let frame = soon(raw.heard.message()).await.unwrap().unwrap();
+            assert!(frame.batch.is_some());
+        }
+        let more = timeout(Duration::from_millis(300), raw.heard.message()).await;
+        assert!(more.is_err(), "{more:?}");
+    }
 }
 
 #[tokio::test]
