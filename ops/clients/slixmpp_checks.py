@@ -1,63 +1,10 @@
 """Checks of the XMPP door with slixmpp: SASL PLAIN over direct TLS, and what clients ask."""
 
 import asyncio
-import contextlib
-import logging
-import os
-import sys
-import traceback
 import xml.etree.ElementTree as ET
 
-from person import DOMAIN, WITHIN, Accounts, Person, token
-from slixmpp.exceptions import IqError
-
-LONGEST = 40
-ENTENTE = "urn:entente:0"
-# A client that waits for an answer that does not come waits half a minute; at once is far less.
-AT_ONCE = 3
-CHECKS = []
-
-
-def check(name):
-    """Registers a check: an async function of a place to end what it opened, and accounts."""
-
-    def register(story):
-        CHECKS.append((name, story))
-        return story
-
-    return register
-
-
-class Stage(contextlib.AsyncExitStack):
-    """What one check needs; ends its clients."""
-
-    def __init__(self, accounts):
-        super().__init__()
-        self.accounts = accounts
-
-    def person(self, user=None, password=None, **options):
-        person = Person(user or self.accounts.next(), password, **options)
-        self.push_async_callback(person.end)
-        return person
-
-    async def online(self, count=1, **options):
-        people = [self.person(**options) for _ in range(count)]
-        await asyncio.gather(*(person.online() for person in people))
-        return people if count > 1 else people[0]
-
-
-def equal(found, wanted, what):
-    if found != wanted:
-        raise AssertionError(f"{what}: {found!r}, not {wanted!r}")
-
-
-async def refused(request):
-    """The condition of the error with which a request is answered."""
-    try:
-        answer = await request
-    except IqError as error:
-        return error.iq["error"]["condition"]
-    raise AssertionError(f"not refused: {answer}")
+from person import DOMAIN, WITHIN, token
+from stage import AT_ONCE, ENTENTE, acknowledged, check, equal, main, refused
 
 
 # === Login ===
@@ -293,6 +240,8 @@ async def own_receipt(stage):
 @check("typing reaches who is there")
 async def typing(stage):
     alice, bob = await stage.online(2)
+    # Bob is there for others once the count has come.
+    await asyncio.wait_for(bob.information.get(), WITHIN)
     state = asyncio.get_running_loop().create_future()
     bob.add_event_handler("chatstate_composing", state.set_result)
     message = alice.make_message(mto=bob.boundjid.bare, mtype="chat")
@@ -343,11 +292,29 @@ async def forged_from(stage):
     equal(bob.inbox.qsize(), 0, "messages to Bob")
 
 
+@check("what is too large, malformed or forbidden ends the stream with its condition")
+async def bad_streams(stage):
+    cases = (
+        (f"<message to='{DOMAIN}'><body>{'x' * 300_000}</body></message>", "policy-violation"),
+        ("<message><body>&nbsp;</body></message>", "restricted-xml"),
+        ("<message><body></message></body>", "not-well-formed"),
+        ("<!-- comment -->", "restricted-xml"),
+        ("<?php echo ?>", "restricted-xml"),
+        ("<unknown xmlns='urn:example:nothing'/>", "unsupported-stanza-type"),
+        ("<message xmlns='urn:example:nothing'/>", "invalid-namespace"),
+    )
+    for text, condition in cases:
+        alice = await stage.online()
+        alice.send_raw(text)
+        equal((await alice.failed())["condition"], condition, text[:60])
+        await alice.gone()
+
+
 # === Stream management and waiting messages ===
 
 
 @check("stream management is enabled and acknowledges what was sent")
-async def acknowledged(stage):
+async def taken(stage):
     alice, bob = await stage.online(2)
     manager = alice.plugin["xep_0198"]
     assert manager.sm_id, "not resumable"
@@ -355,10 +322,7 @@ async def acknowledged(stage):
         alice.say(bob, str(number))
     for _ in range(20):
         await bob.heard()
-    manager.request_ack()
-    deadline = asyncio.get_running_loop().time() + WITHIN
-    while manager.unacked_queue:
-        await alice.wait_until("stanza_acked", deadline - asyncio.get_running_loop().time())
+    await acknowledged(alice)
     # Presence and twenty messages.
     equal(manager.last_ack, 21, "h")
 
@@ -389,6 +353,32 @@ async def resumed(stage):
         equal(reader.inbox.qsize(), 0, "more messages")
 
 
+@check("acknowledging more than was sent ends the stream")
+async def too_high(stage):
+    alice = await stage.online()
+    await alice.plugin["xep_0199"].ping(DOMAIN, timeout=AT_ONCE)
+    alice.send_raw("<a xmlns='urn:xmpp:sm:3' h='1000'/>")
+    failure = await alice.failed()
+    equal(failure["condition"], "undefined-condition", "stream error")
+    found = failure.xml.find("{urn:xmpp:sm:3}handled-count-too-high")
+    assert found is not None, str(failure)
+    await alice.gone()
+
+
+@check("a session is resumed by nobody but its account")
+async def stolen(stage):
+    alice, mallory = await stage.online(2)
+    stolen_id = alice.plugin["xep_0198"].sm_id
+    await mallory.disconnect(wait=2)
+    await mallory.gone()
+    mallory.plugin["xep_0198"].sm_id = stolen_id
+    failed = asyncio.Event()
+    mallory.add_event_handler("sm_failed", lambda _: failed.set())
+    await mallory.online()
+    assert failed.is_set(), "resumed"
+    await alice.plugin["xep_0199"].ping(DOMAIN, timeout=AT_ONCE)
+
+
 @check("a session that was closed in order cannot be resumed; a fresh one follows")
 async def not_resumed(stage):
     alice = await stage.online()
@@ -412,10 +402,7 @@ async def sent_while_away(stage, **options):
         message.send()
         ids.append(message["id"])
     # All are acknowledged before Bob comes.
-    manager = alice.plugin["xep_0198"]
-    manager.request_ack()
-    while manager.unacked_queue:
-        await alice.wait_until("stanza_acked", WITHIN)
+    await acknowledged(alice)
     return alice, bob, ids
 
 
@@ -428,6 +415,35 @@ async def read_waiting(bob, ids):
         equal(message["id"], wanted, "id")
         assert message["delay"]["stamp"], "no delay"
         equal(str(message["delay"]["from"]), DOMAIN, "who says that it waited")
+
+
+@check("a backlog larger than what may be under way comes whole, managed or not")
+async def large_backlog(stage):
+    # Some 800 KB; the gateway writes no more than 320 KiB ahead of a client.
+    count, size = 400, 2_000
+    for manage in (True, False):
+        alice, bob = await stage.online(), stage.person(manage=manage)
+        for number in range(count):
+            alice.say(bob, f"{number} " + "x" * size)
+        await acknowledged(alice)
+        await bob.online()
+        for number in range(count):
+            body = (await bob.heard())["body"]
+            equal(body.split()[0], str(number), "number")
+        equal(bob.inbox.qsize(), 0, "more messages")
+
+
+@check("waiting messages stay while the priority is negative")
+async def negative_priority(stage):
+    _, bob, ids = await sent_while_away(stage)
+    await bob.online(presence=False)
+    bob.send_presence(ppriority=-1)
+    # The answers show that there was time to send them.
+    for _ in range(3):
+        await bob.plugin["xep_0199"].ping(DOMAIN, timeout=AT_ONCE)
+    equal(bob.inbox.qsize(), 0, "messages at a negative priority")
+    bob.send_presence(ppriority=0)
+    await read_waiting(bob, ids)
 
 
 @check("waiting messages come after presence: the count, then all in order with their delay")
@@ -451,22 +467,4 @@ async def waiting_unmanaged(stage):
     equal((await again.heard())["body"], "new", "first message of the next session")
 
 
-async def main():
-    only = sys.argv[1] if len(sys.argv) > 1 else ""
-    # slixmpp logs what it does; a failed check shows what it waited for.
-    logging.basicConfig(level=os.environ.get("CLIENTS_LOG", "CRITICAL"))
-    accounts, failed = Accounts(), 0
-    for name, story in CHECKS:
-        if only not in name:
-            continue
-        try:
-            async with Stage(accounts) as stage:
-                await asyncio.wait_for(story(stage), LONGEST)
-            print(f"ok    slixmpp: {name}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAIL  slixmpp: {name}: {traceback.format_exc(limit=-3)}", flush=True)
-    return 1 if failed else 0
-
-
-sys.exit(asyncio.run(main()))
+main("slixmpp")
