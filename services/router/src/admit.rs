@@ -35,30 +35,18 @@ impl Owner {
         match envelope.class {
             Class::Durable => {
                 twin.appending += 1;
-                self.keep(account, serial, envelope)?;
+                self.keep(account, serial, envelope);
             }
             Class::Ephemeral => {
                 twin.done(envelope.position);
                 self.tell_handled(account);
-                self.route(envelope.to, envelope.payload);
+                self.route(account, envelope.to, envelope.payload)?;
             }
         }
         Ok(())
     }
 
-    fn keep(
-        &mut self,
-        account: AccountId,
-        serial: u64,
-        envelope: Envelope,
-    ) -> Result<(), RouterError> {
-        // The first stanza to a peer on a day is noted, so that the peer hears of a new identity key.
-        if !self.shard.has_met(account, envelope.to)? {
-            self.commands.push(Command::Contacted {
-                account,
-                peers: vec![envelope.to],
-            });
-        }
+    fn keep(&mut self, account: AccountId, serial: u64, envelope: Envelope) {
         let partition = self.ground.placement.of_account(envelope.to).index();
         let record = Record::envelope(&envelope, &self.ground.seal);
         let ticket = Ticket::Stanza {
@@ -72,6 +60,18 @@ impl Owner {
             .entry(partition)
             .or_default()
             .push((record, ticket));
+    }
+
+    /// The first stanza to a peer on a day is noted, so that the peer hears of a new identity key.
+    pub(crate) fn note_peer(
+        &mut self,
+        account: AccountId,
+        peer: AccountId,
+    ) -> Result<(), RouterError> {
+        if !self.shard.has_met(account, peer)? {
+            let peers = vec![peer];
+            self.commands.push(Command::Contacted { account, peers });
+        }
         Ok(())
     }
 
@@ -84,33 +84,41 @@ impl Owner {
     }
 
     /// Passes an ephemeral stanza to the owner of its recipient, or drops it: it is now or never.
-    fn route(&mut self, to: AccountId, payload: Bytes) {
+    fn route(&mut self, from: AccountId, to: AccountId, payload: Bytes) -> Result<(), RouterError> {
         let shard = self.ground.placement.of_account(to);
         if shard == self.shard.id() {
-            return self.pass(to, payload);
+            return self.pass(from, to, payload);
         }
         let peer = usize::try_from(shard.index())
             .ok()
             .and_then(|at| self.ground.peers.get(at));
-        let Some(peer) = peer else { return };
-        match peer.try_send(Call::Ephemeral { to, payload }) {
+        let Some(peer) = peer else { return Ok(()) };
+        match peer.try_send(Call::Ephemeral { from, to, payload }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
                 self.ground.events.count(Step::Dropped, 1);
             }
         }
+        Ok(())
     }
 
-    /// Delivers an ephemeral stanza to a session that can take it at once.
-    pub(crate) fn pass(&mut self, to: AccountId, payload: Bytes) {
+    /// Delivers an ephemeral stanza to a session that can take it at once, and whose user does not
+    /// block the sender.
+    pub(crate) fn pass(
+        &mut self,
+        from: AccountId,
+        to: AccountId,
+        payload: Bytes,
+    ) -> Result<(), RouterError> {
         let Some(twin) = self.twins.get_mut(&to) else {
-            return;
+            return Ok(());
         };
         let content = Content::Stanza(payload);
         let cost = credit_cost(&content);
-        if twin.detached.is_some() || !twin.started || twin.credit <= 0 {
+        let can_take = twin.detached.is_none() && twin.started && twin.credit > 0;
+        if !can_take || self.shard.blocks(to, from)? {
             self.ground.events.count(Step::Dropped, 1);
-            return;
+            return Ok(());
         }
         twin.credit -= i64::from(cost);
         let (session, edge, position) = (twin.session, twin.edge, twin.place());
@@ -123,5 +131,6 @@ impl Owner {
                 delayed: None,
             },
         );
+        Ok(())
     }
 }

@@ -23,11 +23,17 @@ use crate::twin::Refusal;
 
 /// Outputs in one batch to one target.
 const OUTPUT_BATCH: usize = 512;
+/// Bytes of commands in one record: what comes at once from many callers must not outgrow a record.
+const COMMAND_BYTES: usize = 256 * 1024;
+/// Bytes in one batch for the log, beyond which another one follows: a turn may take more than a log
+/// takes at once.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes after which a batch of outputs takes no more: with the last one, far below what a log takes
 /// as one record. A record that no log takes would be tried for ever.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
-const FULL: Fault = Fault::new(FaultKind::Overloaded, "the gateway cannot store this now");
+pub(crate) const FULL: Fault =
+    Fault::new(FaultKind::Overloaded, "the gateway cannot store this now");
 const UNAVAILABLE: Fault = Fault::new(
     FaultKind::Unavailable,
     "the gateway cannot store anything now",
@@ -62,12 +68,25 @@ pub(crate) struct Report {
 pub(crate) type Appending = Pin<Box<dyn Future<Output = Report> + Send>>;
 
 impl Owner {
-    /// Turns the turn's commands into one record of the own partition.
+    /// Turns commands into one record of the own partition, if none is under way.
     pub(crate) fn flush_commands(&mut self) {
-        if self.commands.is_empty() {
+        if self.commanding || self.refused {
             return;
         }
-        let commands = std::mem::take(&mut self.commands);
+        self.flush_settles();
+        let mut bytes = 0_usize;
+        let fits = |command: &&Command| {
+            bytes = bytes.saturating_add(size_of(command));
+            bytes <= COMMAND_BYTES
+        };
+        let count = self.commands.iter().take_while(fits).count();
+        // One that is too long alone goes alone.
+        let count = count.max(1).min(self.commands.len());
+        if count == 0 {
+            return;
+        }
+        let rest = self.commands.split_off(count);
+        let commands = std::mem::replace(&mut self.commands, rest);
         let fenced = Fenced {
             epoch: self.epoch,
             commands,
@@ -75,6 +94,7 @@ impl Owner {
         let record = Record::commands(self.shard.id(), &fenced, &self.ground.seal);
         let partition = self.shard.id().index();
         let ticket = Ticket::Commands(fenced.commands);
+        self.commanding = true;
         self.outgoing
             .entry(partition)
             .or_default()
@@ -144,11 +164,23 @@ impl Owner {
         self.watch(append, vec![ticket], 0);
     }
 
-    /// Hands each partition's batch to the log. The call itself fixes the order.
+    /// Hands each partition's records to the log. The calls themselves fix the order.
     pub(crate) fn flush_appends(&mut self) {
         for (partition, records) in std::mem::take(&mut self.outgoing) {
-            let (batch, tickets): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-            let bytes = batch.iter().map(Bytes::len).sum();
+            let (mut batch, mut tickets, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for (record, ticket) in records {
+                if bytes + record.len() > BATCH_BYTES && !batch.is_empty() {
+                    let append = self
+                        .ground
+                        .log
+                        .append(partition, std::mem::take(&mut batch));
+                    self.watch(append, std::mem::take(&mut tickets), bytes);
+                    bytes = 0;
+                }
+                bytes += record.len();
+                batch.push(record);
+                tickets.push(ticket);
+            }
             let append = self.ground.log.append(partition, batch);
             self.watch(append, tickets, bytes);
         }
@@ -203,12 +235,14 @@ impl Owner {
         commands: Vec<Command>,
         outcome: Result<(), LogError>,
     ) -> Result<(), RouterError> {
+        self.commanding = false;
         match outcome {
             Ok(()) => Ok(()),
             Err(LogError::UnknownOutcome) => Err(RouterError::UnknownOutcome),
             // Surely not in the log: they go first next time. What they settle stays owed till then.
             Err(LogError::Busy | LogError::Full) => {
-                self.delayed.splice(0..0, commands);
+                self.commands.splice(0..0, commands);
+                self.refused = true;
                 Ok(())
             }
             Err(error) => Err(RouterError::Log(error)),
@@ -246,10 +280,11 @@ impl Owner {
             Ok(()) => {
                 twin.done(position);
                 self.ground.events.count(Step::Appended, 1);
+                self.note_peer(account, to)?;
             }
             Err(LogError::UnknownOutcome) => self.close(session, CloseReason::Unavailable),
-            // A device that is away is not told, and `h` will not cover the stanza: it sends again.
-            Err(_) if !attached => {}
+            // Kept also for a device that is away: were the stanza sent again instead, it would come
+            // after those that were accepted behind it.
             Err(error) => {
                 let fault = match error {
                     LogError::Busy | LogError::Full | LogError::TooLarge => FULL,
@@ -265,7 +300,9 @@ impl Owner {
                 });
                 let too_many = twin.owes(self.ground.config.window_stanzas);
                 self.ground.events.count(Step::Refused, 1);
-                self.tell_refused(edge, session, refusal);
+                if attached {
+                    self.tell_refused(edge, session, refusal);
+                }
                 if too_many {
                     self.close(session, CloseReason::Stalled);
                 }
@@ -292,4 +329,25 @@ impl Owner {
         };
         self.tell(edge, item);
     }
+}
+
+/// About how many bytes a record spends on a command.
+fn size_of(command: &Command) -> usize {
+    const FIXED: usize = 128;
+    const ACCOUNT: usize = 16;
+    const KEY: usize = 48;
+    let more = match command {
+        Command::Block { add, remove, .. } => (add.len() + remove.len()) * ACCOUNT,
+        Command::Contacted { peers, .. } => peers.len() * ACCOUNT,
+        Command::Enlist { enlistment, .. } => {
+            enlistment.visible.as_str().len() + enlistment.signed.signature.len() + 4 * KEY
+        }
+        Command::Upload { keys, .. } => {
+            let kyber = keys.kyber.iter().chain(&keys.last_resort);
+            let kyber = kyber.map(|key| key.key.len() + key.signature.len() + KEY);
+            kyber.sum::<usize>() + (keys.one_time.len() + 4) * KEY
+        }
+        _ => 0,
+    };
+    FIXED + more
 }

@@ -97,6 +97,14 @@ impl Owner {
         }
     }
 
+    /// A session was opened that nobody holds. What waits to be resumed holds the newest epoch now.
+    fn nobody_opened(&mut self, account: AccountId, epoch: Epoch) {
+        self.commands.push(Command::Leave { account, epoch });
+        if let Some(twin) = self.twins.get_mut(&account) {
+            twin.epoch = epoch;
+        }
+    }
+
     fn opened(
         &mut self,
         account: AccountId,
@@ -106,13 +114,22 @@ impl Owner {
     ) -> Result<(), RouterError> {
         let Some(opening) = self.opening.remove(&session) else {
             // Whoever asked is gone: the account must not count as connected.
-            self.commands.push(Command::Leave { account, epoch });
+            self.nobody_opened(account, epoch);
             return Ok(());
         };
-        self.sessions.insert(session, account);
-        if opening.resumes.is_some() && self.twins.contains_key(&account) {
-            return self.resumed(account, session, epoch, opening.edge);
+        if let Some(life) = opening.resumes {
+            let twin = self.twins.get(&account);
+            if twin.is_some_and(|twin| twin.life == life) {
+                self.sessions.insert(session, account);
+                return self.resumed(account, session, epoch, opening.edge);
+            }
+            // The session that was to go on was replaced or revoked in between.
+            self.nobody_opened(account, epoch);
+            let (h, why) = (None, Unresumable::Unknown);
+            self.tell(opening.edge, ToEdge::Unresumable { session, h, why });
+            return Ok(());
         }
+        self.sessions.insert(session, account);
         if let Some(waiting) = self.resuming.remove(&account) {
             // A bind came in between: the session that was to be resumed is replaced.
             self.unresumable(&waiting, None, Unresumable::Unknown);

@@ -19,6 +19,7 @@ mod apply;
 mod config;
 mod deliver;
 mod directory;
+mod edges;
 mod error;
 mod events;
 mod owner;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use entente_core::{
     AccountId, Counter, Epoch, Fault, Offset, Placement, SealKey, Sequence, SessionId,
 };
-use entente_log::{Log, Tail};
+use entente_log::{Log, LogError, Record, Tail};
 use entente_node::Tasks;
 use entente_proto::edge::{CloseReason, EdgeId, Inbound, ResumeKey, ToEdge, ToRouter};
 use entente_shard::{Command, Reply, Shard, StoreError, Target};
@@ -26,19 +26,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::append::{Appending, Report, Ticket};
+use crate::append::{Appending, FULL, Report, Ticket};
 use crate::config::Config;
 use crate::directory::Read;
+use crate::edges::{Draining, Edge};
 use crate::error::RouterError;
 use crate::events::Events;
 use crate::twin::Twin;
 
 /// Batches of edges that one turn takes at most: enough to share one append among many sessions.
 const TURN_BATCHES: usize = 64;
+/// Commands that may wait for the log before changes of the directory are refused.
+const MAX_COMMANDS: usize = 4_096;
 /// How often time-outs are looked at and sent outputs are noted.
 const TICK: Duration = Duration::from_millis(200);
-/// A connection node that does not drain its stream for so long is taken for dead.
-const EDGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What others in this process ask of an owner.
 #[derive(Debug)]
@@ -56,7 +57,11 @@ pub(crate) enum Call {
         reply: oneshot::Sender<Result<Reply, Fault>>,
     },
     /// An ephemeral stanza for an account of this shard.
-    Ephemeral { to: AccountId, payload: Bytes },
+    Ephemeral {
+        from: AccountId,
+        to: AccountId,
+        payload: Bytes,
+    },
     /// A question that the state answers.
     Read(Read),
 }
@@ -73,13 +78,6 @@ pub(crate) struct Ground {
     pub(crate) tasks: Tasks,
     /// The owners of all shards of this process, by shard.
     pub(crate) peers: Arc<Vec<mpsc::Sender<Call>>>,
-}
-
-/// A connection node's stream.
-#[derive(Debug)]
-pub(crate) struct Edge {
-    sender: mpsc::Sender<Vec<ToEdge>>,
-    batch: Vec<ToEdge>,
 }
 
 /// Why a target takes no output batch now.
@@ -116,6 +114,7 @@ pub(crate) struct Owner {
     pub(crate) shard: Shard,
     pub(crate) epoch: Epoch,
     pub(crate) edges: HashMap<EdgeId, Edge>,
+    pub(crate) draining: FuturesUnordered<Draining>,
     pub(crate) twins: HashMap<AccountId, Twin>,
     pub(crate) sessions: HashMap<SessionId, AccountId>,
     pub(crate) opening: HashMap<SessionId, Opening>,
@@ -124,8 +123,11 @@ pub(crate) struct Owner {
     pub(crate) serial: u64,
 
     pub(crate) commands: Vec<Command>,
-    /// Commands that the log refused: they go with the next tick.
-    pub(crate) delayed: Vec<Command>,
+    /// Whether a record of commands is under way. The next one waits, so that no refusal can change
+    /// the order of commands; what gathers meanwhile shares it.
+    pub(crate) commanding: bool,
+    /// The log refused the last commands: they go with the next tick.
+    pub(crate) refused: bool,
     /// Accounts whose window moved in this turn.
     pub(crate) pumps: Vec<AccountId>,
     pub(crate) outgoing: BTreeMap<u32, Vec<(Bytes, Ticket)>>,
@@ -138,6 +140,7 @@ pub(crate) struct Owner {
     pub(crate) sent: BTreeMap<Target, Counter>,
     pub(crate) storing: Option<JoinHandle<Result<(), StoreError>>>,
     pub(crate) storing_from: Offset,
+    pub(crate) flooring: Option<JoinHandle<()>>,
     pub(crate) stored_at: Instant,
     pub(crate) swept: Option<AccountId>,
     pub(crate) sweep_at: Instant,
@@ -150,12 +153,6 @@ pub(crate) struct Inlets {
     pub(crate) calls: mpsc::Receiver<Call>,
 }
 
-impl Edge {
-    pub(crate) fn push(&mut self, item: ToEdge) {
-        self.batch.push(item);
-    }
-}
-
 impl Owner {
     pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch) -> Self {
         let now = Instant::now();
@@ -164,6 +161,7 @@ impl Owner {
             shard,
             epoch,
             edges: HashMap::new(),
+            draining: FuturesUnordered::new(),
             twins: HashMap::new(),
             sessions: HashMap::new(),
             opening: HashMap::new(),
@@ -171,7 +169,8 @@ impl Owner {
             requests: HashMap::new(),
             serial: 0,
             commands: Vec::new(),
-            delayed: Vec::new(),
+            commanding: false,
+            refused: false,
             pumps: Vec::new(),
             outgoing: BTreeMap::new(),
             appending: FuturesUnordered::new(),
@@ -182,6 +181,7 @@ impl Owner {
             sent: BTreeMap::new(),
             storing: None,
             storing_from: Offset::default(),
+            flooring: None,
             stored_at: now,
             swept: None,
             sweep_at: now,
@@ -192,7 +192,10 @@ impl Owner {
     pub(crate) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), RouterError> {
         let cancelled = self.ground.tasks.cancelled();
         let partition = self.shard.id().index();
-        let mut tail = Tail::new(Arc::clone(&self.ground.log), partition, self.shard.next());
+        let tail = Tail::new(Arc::clone(&self.ground.log), partition, self.shard.next());
+        // Kept over the turns: a read that begins anew with each batch of an edge may never end.
+        let mut reading = Box::pin(read_on(tail));
+        let mut has_callers = true;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batches = Vec::with_capacity(TURN_BATCHES);
@@ -201,7 +204,10 @@ impl Owner {
             // No bias: neither a busy edge nor a long log may starve the other.
             tokio::select! {
                 () = cancelled.cancelled() => return self.last_checkpoint().await,
-                _ = inlets.batches.recv_many(&mut batches, TURN_BATCHES), if has_room => {
+                count = inlets.batches.recv_many(&mut batches, TURN_BATCHES),
+                    if has_room && has_callers =>
+                {
+                    has_callers = count > 0;
                     for (edge, items) in batches.drain(..) {
                         self.take_batch(edge, items)?;
                     }
@@ -213,10 +219,16 @@ impl Owner {
                         self.appended(report)?;
                     }
                 }
-                records = tail.next_batch() => self.apply(&records?)?,
+                (tail, records) = &mut reading => {
+                    reading.set(read_on(tail));
+                    self.apply(&records?)?;
+                }
+                Some(drained) = self.draining.next(), if !self.draining.is_empty() => {
+                    self.drained(&drained);
+                }
                 _ = tick.tick() => self.tick().await?,
             }
-            self.flush().await?;
+            self.flush()?;
         }
     }
 
@@ -230,7 +242,8 @@ impl Owner {
     }
 
     fn take_batch(&mut self, edge: EdgeId, items: Vec<ToRouter>) -> Result<(), RouterError> {
-        if items.is_empty() {
+        // Whoever missed the end of its stream is not heard: nothing could be answered.
+        if items.is_empty() || !self.edges.contains_key(&edge) {
             self.lose_edge(edge);
             return Ok(());
         }
@@ -281,13 +294,7 @@ impl Owner {
                 to_edge,
                 ready,
             } => {
-                self.edges.insert(
-                    edge,
-                    Edge {
-                        sender: to_edge,
-                        batch: Vec::new(),
-                    },
-                );
+                self.attach(edge, to_edge);
                 let _nobody_waits = ready.send(());
             }
             Call::Change {
@@ -295,10 +302,14 @@ impl Owner {
                 command,
                 reply,
             } => {
-                self.requests.insert(request, reply);
-                self.commands.push(command);
+                if self.refused || self.commands.len() >= MAX_COMMANDS {
+                    let _caller_left = reply.send(Err(FULL));
+                } else {
+                    self.requests.insert(request, reply);
+                    self.commands.push(command);
+                }
             }
-            Call::Ephemeral { to, payload } => self.pass(to, payload),
+            Call::Ephemeral { from, to, payload } => self.pass(from, to, payload)?,
             Call::Read(read) => self.read(read)?,
         }
         Ok(())
@@ -311,46 +322,21 @@ impl Owner {
         Some((account, twin))
     }
 
-    pub(crate) fn tell(&mut self, edge: EdgeId, item: ToEdge) {
-        if let Some(edge) = self.edges.get_mut(&edge) {
-            edge.push(item);
-        }
-    }
-
     /// Notes that the edge is to be told how far the account's stanzas are handled.
     pub(crate) fn tell_handled(&mut self, account: AccountId) {
         self.told.push(account);
     }
 
     /// Sends what the turn left: commands and stanzas to the log, items to the edges.
-    async fn flush(&mut self) -> Result<(), RouterError> {
+    fn flush(&mut self) -> Result<(), RouterError> {
         for account in std::mem::take(&mut self.pumps) {
             self.pump(account)?;
         }
-        self.flush_settles();
         self.flush_outputs();
         self.flush_commands();
         self.flush_appends();
         self.flush_handled();
-        let mut lost = Vec::new();
-        for (id, edge) in &mut self.edges {
-            if edge.batch.is_empty() {
-                continue;
-            }
-            let batch = std::mem::take(&mut edge.batch);
-            if edge
-                .sender
-                .send_timeout(batch, EDGE_PATIENCE)
-                .await
-                .is_err()
-            {
-                lost.push(*id);
-            }
-        }
-        for edge in lost {
-            Events::edge_lost(self.shard.id());
-            self.lose_edge(edge);
-        }
+        self.flush_edges();
         Ok(())
     }
 
@@ -365,20 +351,6 @@ impl Owner {
                 self.tell(edge, ToEdge::Handled { session, through });
             }
         }
-    }
-
-    fn lose_edge(&mut self, edge: EdgeId) {
-        self.edges.remove(&edge);
-        let sessions: Vec<_> = self
-            .twins
-            .values()
-            .filter(|twin| twin.edge == edge)
-            .collect();
-        let sessions: Vec<_> = sessions.into_iter().map(|twin| twin.session).collect();
-        for session in sessions {
-            self.detach(session);
-        }
-        self.opening.retain(|_, opening| opening.edge != edge);
     }
 
     /// Closes every session: the shard is given up.
@@ -406,9 +378,12 @@ impl Owner {
                 },
             );
         }
-        for edge in self.edges.values_mut() {
-            let batch = std::mem::take(&mut edge.batch);
-            let _edge_is_gone_too = edge.sender.send_timeout(batch, EDGE_PATIENCE).await;
-        }
+        // A stream that is full ends without: its end says the same.
+        self.flush_edges();
     }
+}
+
+async fn read_on(mut tail: Tail) -> (Tail, Result<Vec<Record>, LogError>) {
+    let records = tail.next_batch().await;
+    (tail, records)
 }

@@ -5,6 +5,7 @@
 
 use entente_core::{AccountId, Epoch, SessionId};
 use entente_proto::edge::{CloseReason, EdgeId, ResumeKey, ToEdge, Unresumable};
+use entente_shard::Command;
 use ring::digest::{SHA256, digest as hash};
 
 use crate::error::RouterError;
@@ -78,11 +79,11 @@ impl Owner {
             return Ok(());
         };
         let settled = twin.acknowledge(position);
-        let (epoch, h, serial) = (twin.epoch, twin.h(), twin.serial);
+        let (epoch, h, life) = (twin.epoch, twin.h(), twin.life);
         if let Some(sequence) = settled {
             self.settles.insert(account, (epoch, sequence, h));
         }
-        self.bind(asked.edge, asked.session, account, Some(serial));
+        self.bind(asked.edge, asked.session, account, Some(life));
         Ok(())
     }
 
@@ -94,10 +95,11 @@ impl Owner {
         epoch: Epoch,
         edge: EdgeId,
     ) -> Result<(), RouterError> {
+        self.serial += 1;
         let Some(twin) = self.twins.get_mut(&account) else {
             return Ok(());
         };
-        twin.rebind(session, edge, epoch);
+        twin.rebind(session, edge, (epoch, self.serial));
         let Some(managed) = &twin.managed else {
             return Ok(());
         };
@@ -109,6 +111,15 @@ impl Owner {
             outbound: managed.outbound,
             acked: twin.acked,
         };
+        if let Some(key) = &managed.resume {
+            // So that what the log has of the session keeps up with it in the new epoch.
+            let digest = digest(key);
+            self.commands.push(Command::Resumable {
+                account,
+                epoch,
+                digest,
+            });
+        }
         self.ground.events.count(Step::Resumed, 1);
         let refusals = twin.refuse_again();
         self.tell(edge, item);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use entente_core::{Fault, Placement, SealKey, ShardId};
+use entente_core::{Fault, Placement, SealKey, ShardId, random_array};
 use entente_log::Log;
 use entente_node::{Condition, Metrics, MetricsError, Tasks};
 use entente_proto::edge::{EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES};
@@ -129,8 +129,9 @@ async fn own(
     owned: mpsc::Sender<()>,
 ) {
     let cancelled = ground.tasks.cancelled();
+    let own = random_array();
     loop {
-        let claimed = take_over(ground.clone(), config.clone(), Arc::clone(&store)).await;
+        let claimed = take_over(ground.clone(), config.clone(), Arc::clone(&store), own).await;
         let error = match claimed {
             Ok(mut owner) => {
                 let _told_before = owned.try_send(());

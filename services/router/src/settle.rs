@@ -1,6 +1,6 @@
 //! settle: from a device's acknowledgement to the fold, which lets go of the mailbox entries.
 //!
-//! Acknowledgements of one turn become one command per account, in one record.
+//! Acknowledgements become one command per account in each record of commands.
 
 use entente_core::{AccountId, Position, SessionId};
 use entente_shard::Command;

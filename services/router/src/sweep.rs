@@ -1,11 +1,13 @@
 //! What happens by time: checkpoints, sessions that were not resumed, stalled readers, mailboxes
 //! whose entries are overdue. Time only proposes: the fold decides by the log's time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use entente_core::{Offset, Timestamp};
 use entente_proto::edge::CloseReason;
 use entente_shard::Command;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::RouterError;
@@ -19,7 +21,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 impl Owner {
     pub(crate) async fn tick(&mut self) -> Result<(), RouterError> {
         let now = Instant::now();
-        self.commands.append(&mut self.delayed);
+        self.refused = false;
         self.busy.retain(|_, busy| *busy == Busy::UnderWay);
         for (target, through) in std::mem::take(&mut self.sent) {
             self.commands.push(Command::Sent { target, through });
@@ -58,7 +60,7 @@ impl Owner {
             }
             let outcome = storing.await;
             self.storing = None;
-            self.stored(outcome).await?;
+            self.stored(outcome)?;
         }
         if now - self.stored_at >= self.ground.config.checkpoint.get() {
             self.stored_at = now;
@@ -69,7 +71,7 @@ impl Owner {
         Ok(())
     }
 
-    async fn stored(
+    fn stored(
         &mut self,
         outcome: Result<Result<(), entente_shard::StoreError>, tokio::task::JoinError>,
     ) -> Result<(), RouterError> {
@@ -78,10 +80,13 @@ impl Owner {
         self.shard.checkpointed();
         let margin = self.ground.config.replay_margin;
         let floor = Offset::new(self.storing_from.value().saturating_sub(margin));
-        self.ground
-            .log
-            .raise_floor(self.shard.id().index(), floor)
-            .await?;
+        if self.flooring.as_ref().is_none_or(JoinHandle::is_finished) {
+            // Beside the owner: a log that is full or slow frees its space when it can, and a floor
+            // that was not raised is raised with the next checkpoint.
+            let (log, partition) = (Arc::clone(&self.ground.log), self.shard.id().index());
+            let raise = async move { log.raise_floor(partition, floor).await.unwrap_or_default() };
+            self.flooring = Some(self.ground.tasks.spawn("raise floor", raise));
+        }
         Ok(())
     }
 
@@ -89,12 +94,12 @@ impl Owner {
     pub(crate) async fn last_checkpoint(&mut self) -> Result<(), RouterError> {
         if let Some(storing) = self.storing.take() {
             let outcome = storing.await;
-            self.stored(outcome).await?;
+            self.stored(outcome)?;
         }
         let checkpoint = self.shard.checkpoint();
         self.storing_from = checkpoint.replay_from();
         let outcome = tokio::task::spawn_blocking(move || checkpoint.commit()).await;
-        self.stored(outcome).await
+        self.stored(outcome)
     }
 
     fn sweep(&mut self, now: Instant) -> Result<(), RouterError> {

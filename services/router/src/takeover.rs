@@ -5,19 +5,26 @@
 //! does not know of its end does no harm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use entente_core::{Epoch, random_array};
-use entente_log::{Log, LogError, Tail};
+use entente_core::Epoch;
+use entente_log::{LogError, Tail};
 use entente_shard::{Command, Effect, Fenced, Record, Shard, ShardConfig, StateStore};
+use tokio::time::timeout;
 
 use crate::error::RouterError;
 use crate::owner::{Ground, Owner};
 
-/// Loads a shard, replays its partition to the end, and claims it.
+/// How long a claim may take to come back. One that vanished is written again.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Loads a shard, replays its partition to the end, and claims it. `own` is the
+/// claimer's nonce: the same for each attempt, so that a claim that arrives late is known as its own.
 pub(crate) async fn take_over(
     ground: Ground,
     config: ShardConfig,
     store: Arc<dyn StateStore>,
+    own: [u8; 16],
 ) -> Result<Owner, RouterError> {
     let partition = config.shard.index();
     let log = Arc::clone(&ground.log);
@@ -34,7 +41,10 @@ pub(crate) async fn take_over(
         // What the prefix caused was caused by an owner before; what it still owes is in the state.
         drop(shard.take_effects());
     }
-    let epoch = claim(&ground, &mut shard, &mut tail, &log).await?;
+    let claimed = claim(&ground, &mut shard, &mut tail, own);
+    let epoch = timeout(CLAIM_PATIENCE, claimed)
+        .await
+        .map_err(|_| RouterError::UnknownOutcome)??;
     let replayed = shard.next().value().saturating_sub(from.value());
     ground.events.owned(shard.id(), epoch.value(), replayed);
     let mut owner = Owner::new(ground, shard, epoch);
@@ -49,16 +59,16 @@ async fn claim(
     ground: &Ground,
     shard: &mut Shard,
     tail: &mut Tail,
-    log: &Arc<dyn Log>,
+    own: [u8; 16],
 ) -> Result<Epoch, RouterError> {
-    let (epoch, own) = (shard.epoch().next(), random_array());
+    let epoch = shard.epoch().next();
     let claim = Fenced {
         epoch,
         commands: vec![Command::Claim { nonce: own }],
     };
     let record = Record::commands(shard.id(), &claim, &ground.seal);
-    match log.append(shard.id().index(), vec![record]).await {
-        // Whether it arrived is read back below; if it did not, the wait ends with an error.
+    match ground.log.append(shard.id().index(), vec![record]).await {
+        // Whether it arrived is read back below.
         Ok(_) | Err(LogError::UnknownOutcome) => {}
         Err(error) => return Err(error.into()),
     }

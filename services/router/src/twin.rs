@@ -47,8 +47,10 @@ pub(crate) struct Managed {
 pub(crate) struct Twin {
     pub(crate) session: SessionId,
     pub(crate) epoch: Epoch,
-    /// Tells twins of one account apart for appends that are still under way.
+    /// Tells connections of one account apart for appends that are still under way.
     pub(crate) serial: u64,
+    /// The first serial: by it a resume knows again what it resumes.
+    pub(crate) life: u64,
     pub(crate) edge: EdgeId,
     /// None while a connection carries the session; else since when not.
     pub(crate) detached: Option<Instant>,
@@ -88,6 +90,7 @@ impl Twin {
             session,
             epoch,
             serial,
+            life: serial,
             edge,
             detached: None,
             managed: None,
@@ -129,8 +132,11 @@ impl Twin {
 
     /// Notes what the device has; returns the newest mailbox entry among it.
     pub(crate) fn acknowledge(&mut self, through: Position) -> Option<Sequence> {
-        self.acked = self.acked.max(through.min(self.sent));
-        self.stalled = None;
+        let acked = through.min(self.sent);
+        if acked > self.acked {
+            self.acked = acked;
+            self.stalled = None;
+        }
         let mut newest = None;
         while let Some(front) = self.unacked.front()
             && front.position <= self.acked
@@ -206,8 +212,15 @@ impl Twin {
 
     /// Continues on another connection: what was not acknowledged will be sent again, what was not
     /// handled is expected again.
-    pub(crate) fn rebind(&mut self, session: SessionId, edge: EdgeId, epoch: Epoch) {
+    pub(crate) fn rebind(
+        &mut self,
+        session: SessionId,
+        edge: EdgeId,
+        (epoch, serial): (Epoch, u64),
+    ) {
         self.session = session;
+        self.serial = serial;
+        self.appending = 0;
         self.edge = edge;
         self.epoch = epoch;
         self.detached = None;

@@ -223,6 +223,15 @@ impl Shard {
             .map(|found| found.row.blocked.iter().copied().collect()))
     }
 
+    /// Whether an account blocks another one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if rows cannot be read.
+    pub fn blocks(&mut self, account: AccountId, other: AccountId) -> Result<bool, StoreError> {
+        let found = self.account(account)?;
+        Ok(found.is_some_and(|found| found.row.blocked.contains(&other)))
+    }
+
     /// How many one-time keys wait; none if the account is not enlisted.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{
-    AccountId, Class, Content, EnlistChange, Enlisted, Enlistment, Envelope, Epoch, PartnerId,
-    Placement, Position, SealKey, SessionId, ShardId, SignedPrekey, Timestamp, VisibleId,
+    AccountId, Class, Content, EnlistChange, Enlisted, Enlistment, Envelope, Epoch, Fault,
+    PartnerId, Placement, Position, SealKey, SessionId, ShardId, SignedPrekey, Timestamp,
+    VisibleId,
 };
 use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Metrics, Readiness, Tasks};
@@ -16,6 +17,8 @@ use entente_proto::edge::{EdgeId, EdgeStream, ResumeKey, Router, ToEdge, ToRoute
 use entente_router::{Config, Deps, Service, build};
 use entente_shard::{MemoryStore, StateStore};
 use tokio::time::timeout;
+
+use crate::plug::Power;
 
 pub(crate) const SHARDS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,12 +33,17 @@ pub(crate) struct Disks {
 
 impl Disks {
     pub(crate) fn new() -> Self {
+        Self::over(Arc::new(MemoryLog::new(SHARDS)))
+    }
+
+    /// Fresh rows over a log.
+    pub(crate) fn over(log: Arc<dyn Log>) -> Self {
         let stores = (0..SHARDS).map(|shard| {
             let store: Arc<dyn StateStore> = Arc::new(MemoryStore::default());
             (ShardId::new(shard), store)
         });
         Self {
-            log: Arc::new(MemoryLog::new(SHARDS)),
+            log,
             wake: Arc::new(MemoryLog::new(1)),
             stores: stores.collect(),
         }
@@ -82,6 +90,10 @@ impl Gateway {
     }
 
     pub(crate) async fn enlist(&self, name: &str, identity: u8) -> Enlisted {
+        self.try_enlist(name, identity).await.unwrap()
+    }
+
+    pub(crate) async fn try_enlist(&self, name: &str, identity: u8) -> Result<Enlisted, Fault> {
         let enlistment = Enlistment {
             partner: PartnerId::new(7).unwrap(),
             visible: VisibleId::new(name).unwrap(),
@@ -94,7 +106,7 @@ impl Gateway {
                 signature: Bytes::from_static(&[0; 64]),
             },
         };
-        self.service.enlist(enlistment).await.unwrap()
+        self.service.enlist(enlistment).await
     }
 
     pub(crate) async fn user(&self, name: &str) -> AccountId {
@@ -103,19 +115,41 @@ impl Gateway {
         enlisted.account
     }
 
+    /// Ends the process as a SIGKILL does: nothing of it reaches the disks any more.
+    pub(crate) async fn kill(self, power: &Power) {
+        power.cut();
+        drop(self.service);
+        self.tasks.finish(PATIENCE).await.expect("every task ends");
+    }
+
     pub(crate) async fn connect(&self, account: AccountId) -> Device {
-        let shard = self.placement.of_account(account);
+        self.connect_as(account, account).await
+    }
+
+    /// A connection to the owner of one account's shard, for another account's device.
+    pub(crate) async fn connect_as(&self, home: AccountId, account: AccountId) -> Device {
+        self.attached(home, account).await.unwrap()
+    }
+
+    /// A connection, if the shard has an owner before long.
+    pub(crate) async fn try_connect(&self, account: AccountId) -> Option<Device> {
+        let attached = timeout(Duration::from_secs(1), self.attached(account, account));
+        attached.await.ok()?.ok()
+    }
+
+    async fn attached(&self, home: AccountId, account: AccountId) -> Result<Device, Fault> {
+        let shard = self.placement.of_account(home);
         let edge = EdgeId(u64::from_ne_bytes(entente_core::random_array()));
-        let stream = self.service.attach(edge, shard).await.unwrap();
+        let stream = self.service.attach(edge, shard).await?;
         let session = SessionId::new(u64::from_ne_bytes(entente_core::random_array()));
-        Device {
+        Ok(Device {
             account,
             session,
             epoch: Epoch::default(),
             position: Position::default(),
             stream,
             items: VecDeque::new(),
-        }
+        })
     }
 
     /// A device that is bound, has stream management, and takes its backlog.
@@ -142,6 +176,48 @@ pub(crate) struct Device {
 pub(crate) const KEY: [u8; 16] = [5; 16];
 
 impl Device {
+    /// Whether the owner gave the stream up.
+    pub(crate) async fn is_cut_off(&mut self) -> bool {
+        let cut = async { while self.stream.to_edge.recv().await.is_some() {} };
+        timeout(PATIENCE, cut).await.is_ok()
+    }
+
+    /// Every item that comes within a moment of the paused clock.
+    pub(crate) async fn drain(&mut self) -> Vec<ToEdge> {
+        let mut all: Vec<_> = self.items.drain(..).collect();
+        let moment = Duration::from_secs(2);
+        while let Ok(Some(batch)) = timeout(moment, self.stream.to_edge.recv()).await {
+            all.extend(batch);
+        }
+        all
+    }
+
+    pub(crate) fn typing(&mut self, to: AccountId, text: &str) -> ToRouter {
+        let mut item = self.message(to, "");
+        if let ToRouter::Submit { envelope, .. } = &mut item {
+            envelope.class = Class::Ephemeral;
+            envelope.payload = Bytes::copy_from_slice(text.as_bytes());
+        }
+        item
+    }
+
+    /// What is there already, and whether the stream is open.
+    pub(crate) fn ready(&mut self) -> (Vec<ToEdge>, bool) {
+        use tokio::sync::mpsc::error::TryRecvError;
+        let mut all: Vec<_> = self.items.drain(..).collect();
+        loop {
+            match self.stream.to_edge.try_recv() {
+                Ok(batch) => all.extend(batch),
+                Err(TryRecvError::Empty) => return (all, true),
+                Err(TryRecvError::Disconnected) => return (all, false),
+            }
+        }
+    }
+
+    pub(crate) async fn try_tell(&self, items: Vec<ToRouter>) -> bool {
+        self.stream.to_router.send(items).await.is_ok()
+    }
+
     pub(crate) async fn tell(&self, items: Vec<ToRouter>) {
         self.stream.to_router.send(items).await.unwrap();
     }

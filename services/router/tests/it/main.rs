@@ -2,10 +2,18 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
+mod directory;
 mod gateway;
+mod odd_log;
+mod plug;
+mod refusals;
+mod sessions;
+mod simulation;
 mod stories;
+mod windows;

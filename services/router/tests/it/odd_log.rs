@@ -1,0 +1,95 @@
+//! A log that does on command what a real one does at the worst moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use entente_core::Offset;
+use entente_log::{Append, Health, Log, LogError, MemoryLog, Record};
+use parking_lot::Mutex;
+
+/// What it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mood {
+    /// Appends are answered so, and nothing is stored.
+    pub(crate) refuse: Option<LogError>,
+    /// So many appends from now on are answered "unknown", and nothing is stored.
+    pub(crate) swallow: usize,
+    /// Each read takes so long.
+    pub(crate) slow_read: Duration,
+}
+
+/// A log in memory with moods.
+#[derive(Debug)]
+pub(crate) struct OddLog {
+    inner: MemoryLog,
+    mood: Mutex<Mood>,
+}
+
+impl OddLog {
+    pub(crate) fn new(inner: MemoryLog) -> Arc<Self> {
+        let mood = Mutex::default();
+        Arc::new(Self { inner, mood })
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Mood)) {
+        change(&mut self.mood.lock());
+    }
+}
+
+#[async_trait]
+impl Log for OddLog {
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
+    }
+
+    fn append(&self, partition: u32, batch: Vec<Bytes>) -> Append {
+        let mut mood = self.mood.lock();
+        if let Some(error) = mood.refuse {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if mood.swallow > 0 {
+            mood.swallow -= 1;
+            return Box::pin(std::future::ready(Err(LogError::UnknownOutcome)));
+        }
+        self.inner.append(partition, batch)
+    }
+
+    async fn read(
+        &self,
+        partition: u32,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        let slow = self.mood.lock().slow_read;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        self.inner.read(partition, from, max_bytes).await
+    }
+
+    async fn readable(&self, partition: u32, from: Offset) -> Result<(), LogError> {
+        self.inner.readable(partition, from).await
+    }
+
+    fn end(&self, partition: u32) -> Offset {
+        self.inner.end(partition)
+    }
+
+    fn floor(&self, partition: u32) -> Offset {
+        self.inner.floor(partition)
+    }
+
+    async fn raise_floor(&self, partition: u32, floor: Offset) -> Result<(), LogError> {
+        let refuse = self.mood.lock().refuse;
+        if let Some(error) = refuse {
+            return Err(error);
+        }
+        self.inner.raise_floor(partition, floor).await
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+}

@@ -1,0 +1,211 @@
+//! A log that refuses, hangs or does not say, and what devices then hear.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entente_core::{FaultKind, SessionId};
+use entente_log::{Log, LogError, MemoryLog};
+use entente_proto::edge::{CloseReason, ToEdge, ToRouter};
+use entente_router::Config;
+use tokio::time::{Instant, timeout};
+
+use crate::gateway::{Disks, Gateway, SHARDS};
+use crate::odd_log::OddLog;
+
+async fn odd() -> (Arc<OddLog>, Disks) {
+    let log = OddLog::new(MemoryLog::new(SHARDS));
+    let disks = Disks::over(Arc::clone(&log) as Arc<dyn Log>);
+    (log, disks)
+}
+
+/// T147: while the log is full, sends are refused, each error before the `h` that covers it; the
+/// sessions live on, and afterwards everything goes again.
+#[tokio::test(start_paused = true)]
+async fn a_full_log_refuses_and_loses_nothing() {
+    let (log, disks) = odd().await;
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let (alice, bob) = (gateway.user("alice").await, gateway.user("bob").await);
+    let (mut alice, mut bob) = (gateway.online(alice).await, gateway.online(bob).await);
+    alice.send(bob.account, &["a"]).await;
+    alice.handled().await;
+    let last = bob.expect(&["a"]).await;
+    log.set(|mood| mood.refuse = Some(LogError::Full));
+    bob.acknowledge(last).await;
+    alice.send(bob.account, &["b", "c"]).await;
+    let mut refused = Vec::new();
+    loop {
+        match alice.next().await {
+            ToEdge::Refused { id, fault, .. } => {
+                assert_eq!(fault.kind(), FaultKind::Overloaded);
+                refused.push(id);
+            }
+            ToEdge::Handled { through, .. } => {
+                assert!(u64::try_from(refused.len()).unwrap() + 1 >= through.value());
+                if through >= alice.position {
+                    break;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, ["b", "c"]);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(alice.is_quiet().await, "no session ends, whatever waits");
+    log.set(|mood| mood.refuse = None);
+    assert_eq!(
+        alice.receipt().await,
+        ["a"],
+        "the acknowledgement waited and is not lost"
+    );
+    alice.send(bob.account, &["b"]).await;
+    bob.expect(&["b"]).await;
+    gateway.stop().await;
+}
+
+/// Commands keep their order although the log refuses some of them: the newest session stays.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_full_log_goes_before_what_is_new() {
+    let (log, disks) = odd().await;
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let bob = gateway.user("bob").await;
+    let mut device = gateway.connect(bob).await;
+    let (older, newer) = (SessionId::new(1), SessionId::new(2));
+    let bind = |session| ToRouter::Bind {
+        session,
+        account: bob,
+    };
+    log.set(|mood| mood.refuse = Some(LogError::Full));
+    device.tell(vec![bind(older)]).await;
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    log.set(|mood| mood.refuse = None);
+    device.tell(vec![bind(newer)]).await;
+    let items = device.drain().await;
+    let closed: Vec<_> = items
+        .iter()
+        .filter(|item| matches!(item, ToEdge::Closed { .. }))
+        .map(ToEdge::session)
+        .collect();
+    assert_eq!(closed, [older], "{items:?}");
+    gateway.stop().await;
+}
+
+/// A claim of which nothing is known is claimed again: the shard does not stay without owner.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_vanished_is_repeated() {
+    let (log, disks) = odd().await;
+    log.set(|mood| mood.swallow = 2);
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let bob = gateway.user("bob").await;
+    gateway.online(bob).await;
+    gateway.stop().await;
+}
+
+/// An unknown outcome is told as neither accepted nor refused: the session closes, and what the
+/// device sends again arrives once.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_closes_and_the_same_id_arrives_once() {
+    for stored in [true, false] {
+        let (log, disks) = odd().await;
+        let gateway = Gateway::start(&disks, Config::default()).await;
+        let (alice, bob) = (gateway.user("alice").await, gateway.user("bob").await);
+        let (mut sender, mut bob) = (gateway.online(alice).await, gateway.online(bob).await);
+        sender.send(bob.account, &["warm"]).await;
+        sender.handled().await;
+        bob.expect(&["warm"]).await;
+        if stored {
+            let copy = sender.message(bob.account, "x");
+            sender.tell(vec![copy]).await;
+            sender.handled().await;
+        }
+        log.set(|mood| mood.swallow = 1);
+        sender.send(bob.account, &["x"]).await;
+        let closed = sender.next().await;
+        let unavailable = CloseReason::Unavailable;
+        assert!(
+            matches!(closed, ToEdge::Closed { why, .. } if why == unavailable),
+            "{closed:?}"
+        );
+        let mut again = gateway.online(alice).await;
+        again.send(bob.account, &["x", "y"]).await;
+        again.handled().await;
+        bob.expect(&["x", "y"]).await;
+        assert!(bob.is_quiet().await);
+        gateway.stop().await;
+    }
+}
+
+/// A log whose reads take their time is followed all the same, however busy the edges are.
+#[tokio::test(start_paused = true)]
+async fn busy_edges_do_not_starve_the_reader_of_the_log() {
+    let (log, disks) = odd().await;
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let bob = gateway.user("bob").await;
+    let (mut device, busy) = (gateway.connect(bob).await, gateway.connect(bob).await);
+    log.set(|mood| mood.slow_read = Duration::from_millis(50));
+    let session = SessionId::new(99);
+    let chatter = async {
+        loop {
+            busy.tell(vec![ToRouter::Local { session }]).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = chatter => {}
+        waiting = timeout(Duration::from_secs(5), device.bind()) => {
+            waiting.expect("bound in time");
+        }
+    }
+    gateway.stop().await;
+}
+
+/// A connection node that drains nothing costs itself its stream, and nobody else any time.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_edge_delays_nobody_else() {
+    let disks = Disks::new();
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let bob = gateway.user("bob").await;
+    let mut stuck = gateway.online(bob).await;
+    let mut other = gateway.connect_as(bob, gateway.user("carol").await).await;
+    let session = stuck.session;
+    for _ in 0..200 {
+        stuck.tell(vec![ToRouter::Local { session }]).await;
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let before = Instant::now();
+    let session = SessionId::new(77);
+    other
+        .tell(vec![ToRouter::Bind {
+            session,
+            account: bob,
+        }])
+        .await;
+    let answer = other.next().await;
+    assert!(matches!(answer, ToEdge::Bound { .. }), "{answer:?}");
+    let took = before.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(
+        stuck.is_cut_off().await,
+        "what does not drain is taken for dead"
+    );
+    gateway.stop().await;
+}
+
+/// A service that nobody holds any more leaves its owners idle, not spinning.
+#[tokio::test(start_paused = true)]
+async fn owners_without_callers_rest() {
+    let disks = Disks::new();
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let Gateway { service, tasks, .. } = gateway;
+    drop(service);
+    // The paused clock moves only while every task rests.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tasks
+        .finish(Duration::from_secs(5))
+        .await
+        .expect("every task ends");
+}
