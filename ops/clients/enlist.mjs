@@ -56,23 +56,26 @@ export function enlist(keys, proof) {
     e_skey_sig: text(keys.signed.signature),
     token: proof,
   });
-  return post(`/3p/interop_reg?partner=${PARTNER_NUMBER}`, form.toString());
+  return ask("POST", `/3p/interop_reg?partner=${PARTNER_NUMBER}`, form.toString());
 }
 
-function post(path, body) {
+// One request at the HTTPS door; gives the JSON of the answer.
+export function ask(method, path, body = "") {
   return new Promise((resolve, reject) => {
     const asked = request(
       {
         host: "127.0.0.1",
         port: HTTP_PORT,
         path,
-        method: "POST",
+        method,
         servername: DOMAIN,
         ca: AUTHORITY,
         headers: {
           host: DOMAIN,
-          "content-type": "application/x-www-form-urlencoded",
-          "content-length": Buffer.byteLength(body),
+          ...(body && {
+            "content-type": "application/x-www-form-urlencoded",
+            "content-length": Buffer.byteLength(body),
+          }),
         },
       },
       async (answer) => {

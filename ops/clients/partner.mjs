@@ -6,6 +6,8 @@
 // Writes FOLDER/partners.toml, which the gateway reads, and FOLDER/partner.url.
 //
 //   GET /.well-known/oauth/openid/jwks
+//   POST /interop/push       a wake-up of the gateway
+//   GET /wake?to=VISIBLE     waits for the next wake-up of a user: {"authorization", "body"}
 //   GET /token?sub=VISIBLE   a token; what else the query names replaces a claim or header member:
 //                            aud, iss, kid, life (seconds from now to `exp`), key=stranger (signed
 //                            by a key that is not published)
@@ -66,6 +68,29 @@ const jwks = JSON.stringify({
   })),
 });
 
+// By visible id: wake-ups that nobody has asked for, and answers that wait for one.
+const wakes = new Map();
+const waiting = new Map();
+const listOf = (map, visible) => map.get(visible) ?? map.set(visible, []).get(visible);
+
+async function takeWake(request, response) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  const body = Buffer.concat(parts).toString();
+  const wake = JSON.stringify({ authorization: request.headers.authorization, body });
+  const { to } = JSON.parse(body);
+  const asker = listOf(waiting, to).shift();
+  if (asker) asker.end(wake);
+  else listOf(wakes, to).push(wake);
+  response.end();
+}
+
+function tellWake(visible, response) {
+  const wake = listOf(wakes, visible).shift();
+  if (wake) response.end(wake);
+  else listOf(waiting, visible).push(response);
+}
+
 const server = createServer((request, response) => {
   const url = new URL(request.url, "http://partner");
   if (request.method === "GET" && url.pathname === JWKS_PATH) {
@@ -73,6 +98,10 @@ const server = createServer((request, response) => {
     response.end(jwks);
   } else if (request.method === "GET" && url.pathname === "/token" && url.searchParams.get("sub")) {
     response.end(token(url.searchParams));
+  } else if (request.method === "GET" && url.pathname === "/wake") {
+    tellWake(url.searchParams.get("to"), response);
+  } else if (request.method === "POST" && url.pathname === "/interop/push") {
+    takeWake(request, response);
   } else {
     response.statusCode = 404;
     response.end();
@@ -99,6 +128,7 @@ issuer = "${ISSUER}"
 audience = "${AUDIENCE}"
 algorithms = ["EdDSA", "ES256"]
 jwks = "${url}${JWKS_PATH}"
+push = "${url}/interop"
 `,
   );
   write("partner.url", url);
