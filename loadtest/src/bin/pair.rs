@@ -66,6 +66,9 @@ struct Options {
     /// Idle sessions.
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
+    /// How far idle sessions go before they rest.
+    #[arg(long, value_enum, default_value = "managed")]
+    depth: Depth,
     /// Seconds that idle sessions rest before and while they are measured.
     #[arg(long, default_value_t = 10)]
     settle: u64,
@@ -85,6 +88,26 @@ enum Scenario {
     Login,
     /// Sessions that do nothing.
     Idle,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Depth {
+    /// TLS alone.
+    Handshake,
+    /// Bound.
+    Bound,
+    /// Bound, with XEP-0198 and presence.
+    Managed,
+}
+
+impl From<Depth> for idle::Depth {
+    fn from(depth: Depth) -> Self {
+        match depth {
+            Depth::Handshake => Self::Handshake,
+            Depth::Bound => Self::Bound,
+            Depth::Managed => Self::Managed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -187,6 +210,7 @@ async fn measure(
         }
         Scenario::Idle => {
             let config = idle::IdleConfig {
+                depth: options.depth.into(),
                 sessions: options.sessions,
                 settle: Duration::from_secs(options.settle),
                 goal: IDLE_GOAL,

@@ -20,9 +20,22 @@ use crate::users::User;
 /// Logins under way at once.
 const AT_ONCE: usize = 32;
 
+/// How far each connection goes before it rests: the differences tell which stage keeps what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The TLS handshake. The gateway ends such connections after a minute.
+    Handshake,
+    /// A bound session.
+    Bound,
+    /// A bound session with XEP-0198 that has sent its presence.
+    Managed,
+}
+
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleConfig {
+    /// How far.
+    pub depth: Depth,
     /// Sessions.
     pub sessions: usize,
     /// Time between the last login and the measurement.
@@ -47,7 +60,8 @@ pub async fn run(node: &Node, users: &[User], config: IdleConfig) -> anyhow::Res
             lines.push_back(logins.join_next().await.context("logins")???);
         }
         let token = node.partner().0.mint(&user.visible)?;
-        logins.spawn(log_in(door.clone(), index, user.clone(), token));
+        let depth = config.depth;
+        logins.spawn(log_in(door.clone(), index, depth, user.clone(), token));
     }
     while let Some(line) = logins.join_next().await {
         lines.push_back(line??);
@@ -67,7 +81,7 @@ pub async fn run(node: &Node, users: &[User], config: IdleConfig) -> anyhow::Res
         ended??;
     }
 
-    let mut row = Row::new(&format!("idle {sessions}"));
+    let mut row = Row::new(&format!("idle {sessions}, {:?}", config.depth));
     let each = |after: u64, before: u64| {
         float(after.saturating_sub(before)) / float(sessions.max(1)) / 1e3
     };
@@ -95,12 +109,22 @@ pub async fn run(node: &Node, users: &[User], config: IdleConfig) -> anyhow::Res
     Ok(row)
 }
 
-async fn log_in(door: Door, index: usize, user: User, token: String) -> anyhow::Result<Line> {
+async fn log_in(
+    door: Door,
+    index: usize,
+    depth: Depth,
+    user: User,
+    token: String,
+) -> anyhow::Result<Line> {
     let mut line = door.connect(index).await?;
-    line.log_in(&user.localpart, &token).await?;
-    line.enable().await?;
-    line.queue(b"<presence/>");
-    line.flush().await?;
+    if depth != Depth::Handshake {
+        line.log_in(&user.localpart, &token).await?;
+    }
+    if depth == Depth::Managed {
+        line.enable().await?;
+        line.queue(b"<presence/>");
+        line.flush().await?;
+    }
     line.rest();
     Ok(line)
 }
