@@ -96,6 +96,10 @@ impl Bed {
         bed
     }
 
+    pub(super) fn shard_of(&self, account: AccountId) -> ShardId {
+        self.config.placement.of_account(account)
+    }
+
     pub(super) fn pass(&mut self, time: Duration) {
         self.now = self.now.plus(time);
     }
