@@ -292,6 +292,12 @@ impl Run {
                 self.command(settle);
                 self.model.settle(who, epoch.value(), through);
             }
+            _ => self.use_keys(step),
+        }
+    }
+
+    fn use_keys(&mut self, step: &Step) {
+        match *step {
             Step::Silent(who) => {
                 self.command(Command::Silent {
                     account: self.users[who],
