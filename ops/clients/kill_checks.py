@@ -61,6 +61,7 @@ class Sender:
                 self.person.say(self.to, body, stanza_id)
 
     async def all_taken(self):
+        await self.person.waiting_queue.join()
         while self.open:
             self.person.plugin["xep_0198"].request_ack()
             await self.person.wait_until("stanza_acked", WITHIN)

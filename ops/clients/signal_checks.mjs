@@ -42,7 +42,12 @@ class Peer {
 
   async ready() {
     const lines = createInterface({ input: this.process.stdout });
-    const [line] = await within(once(lines, "line"), "the peer in Rust");
+    const ended = this.exit.then(([code]) => {
+      throw new Error(`the peer in Rust ended with status ${code}`);
+    });
+    const [line] = await within(Promise.race([once(lines, "line"), ended]), "the peer in Rust");
+    // From here on `end` tells of it.
+    ended.catch(() => {});
     this.bare = line.replace("ready ", "");
     return this;
   }

@@ -66,6 +66,8 @@ async def acknowledged(*people):
     """Waits until the gateway has taken responsibility for everything that was sent."""
     for person in people:
         manager = person.plugin["xep_0198"]
+        # slixmpp writes the request at once, past stanzas that still stand in its own queue.
+        await person.waiting_queue.join()
         manager.request_ack()
         while manager.unacked_queue:
             await person.wait_until("stanza_acked", LONGEST)
