@@ -375,3 +375,20 @@ async fn what_no_message_may_hold_is_not_sent() {
     assert_eq!(heard(&mut ends.owner).await, Some(vec![]));
     assert_eq!(soon(ends.stream.to_edge.recv()).await, None);
 }
+
+/// An edge that gives up while its stream is opened leaves nothing behind at the owner.
+#[tokio::test]
+async fn an_opening_that_is_given_up_is_ended_at_the_owner() {
+    let mut ends = attached(Way::Wire).await;
+    let router = ends.router.clone();
+    // The first stream is not let go of yet, so this waits.
+    let opening = router.attach(EDGE, SHARD);
+    let farewell = heard(&mut ends.owner);
+    tokio::select! {
+        _ = opening => panic!("the old stream still stands"),
+        items = farewell => assert_eq!(items, Some(vec![])),
+    }
+    drop(ends.owner);
+    let mut owner = soon(ends.handed.recv()).await.unwrap();
+    assert_eq!(heard(&mut owner).await, Some(vec![]));
+}
