@@ -15,6 +15,7 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+use crate::config::{Config, ConfigError};
 use crate::secrets::{Secrets, SecretsError};
 
 /// Life of the development certificates: they are for a first day, not for a deployment.
@@ -45,6 +46,9 @@ pub enum InitError {
     /// A certificate cannot be made, mostly because the domain is not a DNS name.
     #[error("the certificate for the domain cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// What was asked for makes no configuration, mostly because the domain is not a DNS name.
+    #[error("nothing was written: {0}")]
+    Config(#[from] ConfigError),
     /// A file cannot be written.
     #[error("{file}: {source}")]
     File {
@@ -66,13 +70,16 @@ impl Init {
     ///
     /// # Errors
     /// [`InitError`] at the first file that exists or cannot be written; those before it stay.
+    /// Nothing is written if the configuration would not be taken.
     pub fn write(&self) -> Result<Vec<PathBuf>, InitError> {
+        let config = self.config();
+        Config::from_text("entente.toml", &self.folder, &config)?;
         std::fs::create_dir_all(&self.folder).map_err(|source| self.failed(".", source))?;
         let issuer = issuer()?;
         let (certificate, key) = leaf(&issuer, &self.domain)?;
         let mut written = Vec::new();
         let files = [
-            ("entente.toml", 0o644, self.config()),
+            ("entente.toml", 0o644, config),
             ("partners.toml", 0o644, PARTNERS.to_owned()),
             ("ca.crt", 0o644, issuer.pem()),
             ("tls.crt", 0o644, certificate),
@@ -217,22 +224,53 @@ fn for_some_days(params: &mut CertificateParams) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::Config;
+    use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn what_is_written_is_taken_and_never_overwritten() {
-        let folder = tempfile::tempdir().unwrap();
+    use super::*;
+
+    fn init(folder: PathBuf, domain: &str) -> Init {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let init = Init {
-            folder: folder.path().join("node"),
-            domain: "interop.localhost".to_owned(),
+        Init {
+            folder,
+            domain: domain.to_owned(),
             xmpp: local(5223),
             websocket: local(5443),
             http: local(8443),
             admin: local(9600),
             development: true,
-        };
+        }
+    }
+
+    #[test]
+    fn what_would_not_be_taken_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for domain in ["a\"b", "A b", "", "x\"\n[log]\n"] {
+            let init = init(folder.path().join("node"), domain);
+            assert!(
+                matches!(init.write(), Err(InitError::Config(_))),
+                "{domain:?}"
+            );
+            assert!(!init.folder.exists(), "{domain:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_owner_reads_keys_and_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let init = init(folder.path().join("node"), "interop.localhost");
+        let written = init.write().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for secret in ["tls.key", "push-key.pem", "secrets.toml"] {
+            let path = init.folder.join(secret);
+            assert!(written.contains(&path));
+            assert_eq!(mode(&path), 0o600, "{secret}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_taken_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let init = init(folder.path().join("node"), "interop.localhost");
         assert_eq!(init.write().unwrap().len(), 7);
         let config = Config::read(&init.folder.join("entente.toml")).unwrap();
         assert_eq!(config.connection.listen, [init.xmpp]);
