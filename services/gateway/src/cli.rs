@@ -86,8 +86,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Check { config } => check(&config),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "entente", &mut io::stdout());
-            Ok(())
+            // Into memory first: the generator panics when its reader goes away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "entente", &mut script);
+            io::stdout().write_all(&script).map_err(Into::into)
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo(options),
@@ -98,10 +100,21 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _nobody_reads = writeln!(io::stderr(), "entente: {error:#}");
+            let _nobody_reads = writeln!(io::stderr(), "entente: {}", said(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each only if what stands before it does not say it already.
+fn said(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |said, cause| match cause.to_string() {
+            cause if said.contains(&cause) => said,
+            cause if said.is_empty() => cause,
+            cause => format!("{said}: {cause}"),
+        })
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
@@ -157,4 +170,23 @@ fn serve(path: &Path) -> anyhow::Result<()> {
 fn demo(options: entente_demo::DemoOptions) -> anyhow::Result<()> {
     runtime()?.block_on(entente_demo::run(options))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let missing = Config::read(Path::new("nowhere/entente.toml")).unwrap_err();
+        let plain = missing.to_string();
+        assert_eq!(said(&missing.into()), plain);
+        let deeper = anyhow::anyhow!("below").context("above");
+        assert_eq!(said(&deeper), "above: below");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }
