@@ -11,19 +11,15 @@ use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError};
 
 use crate::config::Storage;
 
+const LOG_SCHEMES: &str = "storage.log must be `file:DIRECTORY` or `memory:`";
+const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY` or `memory:`";
+
 /// Why a backend does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The URL's scheme is not known.
-    #[error("storage.{key}: `{url}` is none of {known}")]
-    Scheme {
-        /// `log` or `state`.
-        key: &'static str,
-        /// What was given.
-        url: String,
-        /// What is known.
-        known: &'static str,
-    },
+    #[error("{0}")]
+    Scheme(&'static str),
     /// The folder cannot be made.
     #[error("{0}")]
     Folder(#[from] std::io::Error),
@@ -69,6 +65,23 @@ pub fn fsync(text: &str) -> Result<Fsync, &'static str> {
     }
 }
 
+/// Whether each URL names something that is there to be opened.
+///
+/// # Errors
+/// What is wrong, naming the key.
+pub fn known(storage: &Storage) -> Result<(), &'static str> {
+    match storage.log.split_once(':') {
+        Some(("memory", _)) => {}
+        Some(("file", folder)) if !folder.is_empty() => {}
+        _ => return Err(LOG_SCHEMES),
+    }
+    match storage.state.split_once(':') {
+        Some(("memory", _)) => Ok(()),
+        Some(("fjall", folder)) if !folder.is_empty() => Ok(()),
+        _ => Err(STATE_SCHEMES),
+    }
+}
+
 /// Opens the logs.
 ///
 /// # Errors
@@ -89,11 +102,7 @@ pub fn logs(storage: &Storage) -> Result<Logs, BackendError> {
                 wake,
             })
         }
-        _ => Err(BackendError::Scheme {
-            key: "log",
-            url: storage.log.clone(),
-            known: "file:DIRECTORY, memory:",
-        }),
+        _ => Err(BackendError::Scheme(LOG_SCHEMES)),
     }
 }
 
@@ -145,11 +154,7 @@ pub fn stores(storage: &Storage) -> Result<Stores, BackendError> {
                 push: Arc::new(push),
             })
         }
-        _ => Err(BackendError::Scheme {
-            key: "state",
-            url: storage.state.clone(),
-            known: "fjall:DIRECTORY, memory:",
-        }),
+        _ => Err(BackendError::Scheme(STATE_SCHEMES)),
     }
 }
 

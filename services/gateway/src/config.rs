@@ -225,6 +225,10 @@ impl Config {
             .egress
             .check()
             .map_err(|error| setting(error.to_string()))?;
+        config
+            .log
+            .check()
+            .map_err(|error| setting(error.to_string()))?;
         Ok(config)
     }
 
@@ -266,7 +270,7 @@ impl Storage {
             return Err("storage.shards must be 1 to 1024");
         }
         crate::backends::fsync(&self.fsync)?;
-        Ok(())
+        crate::backends::known(self)
     }
 }
 
@@ -303,6 +307,15 @@ mod tests {
                 "storage.fsync",
             ),
             ("domain = \"a\"\n[storage]\nshards = 0", "storage.shards"),
+            (
+                "domain = \"a\"\n[storage]\nlog = \"kafka://b\"",
+                "storage.log",
+            ),
+            (
+                "domain = \"a\"\n[storage]\nstate = \"data\"",
+                "storage.state",
+            ),
+            ("domain = \"a\"\n[log]\nfilter = \"a=loud\"", "log.filter"),
             ("domain = \"A b\"", "domain"),
         ];
         for (text, wanted) in cases {

@@ -31,6 +31,16 @@ impl Default for LogSettings {
     }
 }
 
+impl LogSettings {
+    /// Whether the filter can be read.
+    ///
+    /// # Errors
+    /// [`LogError::BadFilter`].
+    pub fn check(&self) -> Result<(), LogError> {
+        parse(&self.filter).map(drop)
+    }
+}
+
 /// For whom log lines are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -176,9 +186,11 @@ mod tests {
 
     #[test]
     fn bad_filters_are_refused_at_start() {
+        assert_eq!(LogSettings::default().check(), Ok(()));
         for bad in ["", " ", "entente=loud", "=="] {
             let made = subscriber(&settings(LogFormat::Human, bad), io::sink);
             assert!(matches!(made, Err(LogError::BadFilter { .. })), "{bad}");
+            assert!(settings(LogFormat::Human, bad).check().is_err(), "{bad}");
         }
     }
 }
