@@ -1,6 +1,8 @@
 //! Backends by URL: the one place that maps a scheme to an implementation.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +84,11 @@ pub fn known(storage: &Storage) -> Result<(), &'static str> {
     }
 }
 
+/// Makes a folder that other users cannot look into: what is kept says who writes to whom.
+pub(crate) fn private_folder(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Opens the logs.
 ///
 /// # Errors
@@ -111,7 +118,7 @@ fn segment_log(
     folder: &Path,
     partitions: u32,
 ) -> Result<Arc<SegmentLog>, BackendError> {
-    std::fs::create_dir_all(folder)?;
+    private_folder(folder)?;
     let config = SegmentConfig {
         segment_bytes: storage.segment,
         fsync: fsync(&storage.fsync).unwrap_or(Fsync::Always),
@@ -142,7 +149,7 @@ pub fn stores(storage: &Storage) -> Result<Stores, BackendError> {
             })
         }
         Some(("fjall", folder)) => {
-            std::fs::create_dir_all(folder)?;
+            private_folder(Path::new(folder))?;
             let database = FjallStore::database(Path::new(folder))?;
             let mut stores: BTreeMap<_, Arc<dyn StateStore>> = BTreeMap::new();
             for shard in shards {

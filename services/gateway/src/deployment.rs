@@ -81,7 +81,7 @@ pub fn placement(storage: &Storage) -> Result<Placement, DeploymentError> {
 /// Writes the file so that it is there whole or not at all.
 fn create(path: &Path, shards: u32) -> std::io::Result<String> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    std::fs::create_dir_all(&folder)?;
+    crate::backends::private_folder(&folder)?;
     let key = STANDARD.encode(random_array::<16>());
     let text = format!("shards = {shards}\nplacement_key = \"{key}\"\n");
     let draft = path.with_extension("new");
