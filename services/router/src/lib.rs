@@ -3,7 +3,7 @@
 //! In: sessions' stanzas and acknowledgements from connection nodes, calls of the identity service.
 //! Out: records in the log, deliveries to sessions, wake-ups for push.
 //!
-//! One task owns one shard ([`owner`](crate::owner)); its stages are files: `admit`, `append`,
+//! One task owns one shard (`owner`); its stages are files: `admit`, `append`,
 //! `apply`, `deliver`, `settle`. Nothing is shared between shards but the log.
 //!
 //! **Invariants**
