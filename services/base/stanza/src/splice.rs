@@ -1,6 +1,6 @@
 //! Adds to canonical stanzas without parsing them again.
 //!
-//! All functions rely on the canonical form of [`crate::write`]: the name is followed by a blank, `/`
+//! All functions rely on the canonical form of `write`: the name is followed by a blank, `/`
 //! or `>`, a namespace declaration comes first, and an element ends in `/>` or its end tag.
 
 use bytes::BytesMut;

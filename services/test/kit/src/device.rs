@@ -1,6 +1,6 @@
 //! A device that stays connected by itself: it reconnects until it is told to stop.
 //!
-//! One task owns the [`Client`]; a [`Sender`] hands it messages, [`Device::next`] gives what came.
+//! One task owns the `Client`; a [`Sender`] hands it messages, [`Device::next`] gives what came.
 //! Message ids are made here, a numbered series for each recipient, so that the receiving inbox can
 //! see a gap in the order.
 //!
