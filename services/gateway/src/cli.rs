@@ -47,7 +47,7 @@ enum Command {
     /// Writes what a first start needs: configuration, secrets, development certificate, keys.
     Init(InitArgs),
     /// Runs every role in this process until SIGTERM; a second SIGTERM is fast. SIGHUP reads the
-    /// partners and the certificate again.
+    /// partners again; a changed certificate is taken without it.
     Run {
         /// The configuration file.
         #[arg(long, short, default_value = "entente.toml")]

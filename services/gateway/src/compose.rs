@@ -216,7 +216,6 @@ impl Node {
             tracing::info!("ready");
         });
         drain.begun().await;
-        tracing::info!("drain begins");
         let orderly = async {
             sleep(config.settle.get()).await;
             connection.drain(config.budget.get()).await

@@ -26,7 +26,6 @@ impl Owner {
         };
         let stamped = envelope.from == account && envelope.epoch == twin.epoch;
         if !stamped || envelope.position <= twin.received {
-            tracing::warn!(stamped, position=%envelope.position, received=%twin.received, handled=%twin.handled, e1=%envelope.epoch, e2=%twin.epoch, "DEBUG dropped");
             self.ground.events.count(Step::Dropped, 1);
             return Ok(());
         }

@@ -47,3 +47,24 @@ fn holds(case: &Case, algorithm: Algorithm) -> Option<bool> {
     let bad = check_signature(&key, changed, signature).is_ok();
     Some(good && !bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T61: a cryptography is compiled in; each algorithm verifies what it must and nothing else.
+    #[test]
+    fn every_algorithm_verifies_at_start() {
+        assert_eq!(self_test(), Ok(()));
+        let cases: Vec<Case> = serde_json::from_str(CASES).unwrap();
+        assert!(cases.len() >= 3, "one case for each algorithm");
+        // A case is held against the algorithm it was made for, so it fails for every other one.
+        let matches = |case: &Case| {
+            let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+            all.into_iter()
+                .filter(|algorithm| holds(case, *algorithm) == Some(true))
+                .count()
+        };
+        assert!(cases.iter().all(|case| matches(case) == 1));
+    }
+}
