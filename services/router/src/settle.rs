@@ -2,12 +2,11 @@
 //!
 //! Acknowledgements become one command per account in each record of commands.
 
-use entente_core::{AccountId, Position, SessionId};
+use entente_core::{AccountId, Epoch, Position, Sequence, SessionId};
 use entente_shard::Command;
 
 use crate::events::Step;
 use crate::owner::Owner;
-use crate::twin::Twin;
 
 impl Owner {
     pub(crate) fn acked(&mut self, session: SessionId, through: Position) {
@@ -27,32 +26,24 @@ impl Owner {
     }
 
     pub(crate) fn flush_settles(&mut self) {
-        for (account, (epoch, through, handled)) in self.settles.drain() {
-            // Before anything else of the turn: a later Open or Leave would void the epoch.
-            self.commands.insert(
-                0,
-                Command::Settle {
-                    account,
-                    epoch,
-                    through,
-                    handled,
-                },
-            );
-        }
+        // Before anything else of the turn: a later Open or Leave would void the epoch.
+        let settles = self.settles.drain().map(settle);
+        drop(self.commands.splice(0..0, settles));
     }
 
     /// Puts what is owed of a session that ends in front of what ends it.
-    pub(crate) fn settle_now(&mut self, account: AccountId, _twin: &Twin) {
-        if let Some((epoch, through, handled)) = self.settles.remove(&account) {
-            self.commands.insert(
-                0,
-                Command::Settle {
-                    account,
-                    epoch,
-                    through,
-                    handled,
-                },
-            );
+    pub(crate) fn settle_now(&mut self, account: AccountId) {
+        if let Some(owed) = self.settles.remove(&account) {
+            self.commands.insert(0, settle((account, owed)));
         }
+    }
+}
+
+fn settle((account, (epoch, through, handled)): (AccountId, (Epoch, Sequence, u32))) -> Command {
+    Command::Settle {
+        account,
+        epoch,
+        through,
+        handled,
     }
 }
