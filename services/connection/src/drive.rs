@@ -5,21 +5,25 @@
 //! - What was parsed from one read goes to the owner as one batch.
 //! - While much waits to be written, nothing is read, so a client that does not read cannot make
 //!   us queue answers (T30).
-//! - One timer a connection; it is armed for the nearest deadline only.
+//! - One timer a connection. It is moved when a deadline comes nearer, never when it goes away: then
+//!   it rings early, finds nothing due, and is set anew.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use entente_proto::edge::ToRouter;
 use entente_stanza::{Received, StreamCondition};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::events;
 use crate::links::{Notice, Seat};
 use crate::negotiate::{Host, Negotiated};
-use crate::session::{Answer, Cause, Effects, End, Parting, Question, Session, Tally, answer};
+use crate::session::{
+    ANSWER_PATIENCE, Answer, Cause, Effects, End, Parting, Question, Session, Tally, answer,
+};
 use crate::stream::{Broken, Io, Stream};
 
 /// Output that waits beyond this stops the reading of more requests.
@@ -42,8 +46,11 @@ struct Run<'a> {
     start: Instant,
     /// When what is on hold is let go; set when the flight before it has left.
     hold: Option<Instant>,
+    /// When the client's `<r/>` is answered even if the log has not caught up.
+    answer_by: Option<Instant>,
     /// Since when a sign of life is waited for.
     probed: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// What happened.
@@ -70,7 +77,9 @@ pub(crate) async fn run(stream: &mut Stream, host: &Host, negotiated: Negotiated
         end: None,
         start: now + host.rules.config.deadlines.start.get(),
         hold: None,
+        answer_by: None,
         probed: None,
+        timer: Box::pin(sleep_until(now + host.rules.config.deadlines.idle.get())),
     };
     if negotiated.resumed {
         run.with(Session::start);
@@ -98,6 +107,12 @@ impl Run<'_> {
             self.take_received();
             self.with(|session, fx| session.settle(fx));
             self.ask();
+            if self.session.owes_answer() {
+                self.answer_by
+                    .get_or_insert_with(|| Instant::now() + ANSWER_PATIENCE);
+            } else {
+                self.answer_by = None;
+            }
             self.host.meters.tally(&std::mem::take(&mut self.tally));
             if self.seat.send(&mut self.router).await.is_err() {
                 // The notice of it is on its way; what was not handed over was not acknowledged.
@@ -142,8 +157,12 @@ impl Run<'_> {
     /// Waits for the next thing to happen.
     async fn event(&mut self) -> Event {
         let deadline = self.deadline();
+        if deadline < self.timer.deadline() || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(deadline);
+        }
         let read = self.stream.out.len() < OUTPUT_HIGH;
         let (stream, seat, answers) = (&mut *self.stream, &self.seat, &mut self.answers);
+        let timer = &mut self.timer;
         let io = poll_fn(|cx| stream.poll_io(cx, read));
         let answered = async {
             match answers {
@@ -157,7 +176,7 @@ impl Run<'_> {
             notices = seat.notices() => Event::Notices(notices),
             Some(answer) = answered => Event::Answer(Box::new(answer)),
             io = io => Event::Io(io),
-            () = sleep_until(deadline) => Event::Time,
+            () = timer => Event::Time,
         }
     }
 
@@ -198,11 +217,17 @@ impl Run<'_> {
             None => self.stream.alive + deadlines.idle.get(),
         };
         let start = self.session.expects_start().then_some(self.start);
-        [Some(idle), start, self.hold, self.stream.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(idle)
+        [
+            Some(idle),
+            start,
+            self.hold,
+            self.answer_by,
+            self.stream.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(idle)
     }
 
     fn time(&mut self) {
@@ -212,6 +237,9 @@ impl Run<'_> {
         if self.hold.is_some_and(|hold| hold <= now) {
             self.hold = None;
             self.stream.out.release();
+        }
+        if self.answer_by.is_some_and(|by| by <= now) {
+            self.with(Session::put_off);
         }
         if self.session.expects_start() && self.start <= now {
             self.with(Session::start);

@@ -30,8 +30,8 @@ use entente_proto::edge::{ResumeKey, ToRouter};
 use entente_stanza::{Element, Iq, Jid, Stanza, StanzaCondition, StreamCondition, ns};
 
 pub(crate) use self::ask::{Answer, Question, answer};
+pub(crate) use self::flow::{ANSWER_PATIENCE, failed_element, hex, read_resume_id, wants_resume};
 use self::flow::{Barrier, Management, Readiness};
-pub(crate) use self::flow::{failed_element, hex, read_resume_id, wants_resume};
 use crate::config::Config;
 use crate::wire::Outbox;
 

@@ -1,11 +1,13 @@
 //! XEP-0198 and its stand-in: who has received what, in both directions, and when the backlog starts.
 //!
 //! **Invariants**
-//! - `<r/>` is answered at once with the present `h`; `<a/>` follows as it moves, up to where the
-//!   client stood when it asked.
+//! - `<r/>` is answered as soon as what the client sent before it is handled, and after
+//!   [`ANSWER_PATIENCE`] with what is handled by then; in that case `<a/>` follows.
 //! - One `<r/>` of ours is under way at a time; without XEP-0198, one ping.
 //! - After `<enabled/>` the outbox holds the rest back: a common client resets its counter only after
 //!   it has read the whole flight.
+
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +18,10 @@ use smol_str::SmolStr;
 
 use super::count::Counters;
 use super::{Cause, Effects, LocalKind, Parting, Session};
+
+/// How long an `<r/>` waits for the log. XEP-0198 section 4 lets an answer be held back for a time,
+/// and for nothing but a time; a sync takes milliseconds, so that one `<a/>` nearly always says all.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Stream errors of XEP-0198 and the errors in `<failed/>`.
 const SM: Ns = ns::SM;
@@ -40,12 +46,20 @@ pub(crate) enum Management {
 pub(crate) struct Managed {
     counters: Counters,
     resume: Option<ResumeKey>,
-    /// The client's last `<r/>` came after the stanza at this position.
-    asked_at: Option<Position>,
-    /// The `h` that was told last.
-    told: Option<u32>,
+    asked: Option<Asked>,
     /// An `<r/>` of ours waits for its answer.
     requested: bool,
+}
+
+/// What the client's `<r/>` wait for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// The oldest came after the stanza at this position.
+    first: Position,
+    /// The newest.
+    last: Position,
+    /// They were answered once, with less than they asked for.
+    put_off: bool,
 }
 
 /// Whether the backlog may come.
@@ -87,9 +101,18 @@ impl Managed {
         Self {
             counters,
             resume,
-            asked_at: None,
-            told: None,
+            asked: None,
             requested: false,
+        }
+    }
+}
+
+impl Asked {
+    const fn at(position: Position) -> Self {
+        Self {
+            first: position,
+            last: position,
+            put_off: false,
         }
     }
 }
@@ -138,7 +161,7 @@ impl Session {
     pub(super) fn nonza(&mut self, element: &Element, fx: &mut Effects<'_>) {
         let ns = element.ns();
         match element.name() {
-            "r" if ns == &SM => self.answer_request(fx),
+            "r" if ns == &SM => self.take_request(fx),
             "a" if ns == &SM => self.take_acknowledgement(element, fx),
             "enable" if ns == &SM => self.enable(element, fx),
             "resume" if ns == &SM => fx.out.element(&failed_element("unexpected-request", None)),
@@ -195,7 +218,7 @@ impl Session {
         let element = enabled_element(resume.as_ref().map(|key| (key, resource)), max);
         let counters = Counters::new(inbound, outbound, self.rules.config.first_count);
         let mut managed = Managed::new(counters, resume);
-        managed.asked_at = request;
+        managed.asked = request.map(Asked::at);
         self.management = Management::On(Box::new(managed));
         // A ping that is under way settles nothing more than `<a/>` will.
         self.barrier = None;
@@ -207,7 +230,7 @@ impl Session {
         matches!(self.management, Management::On(_))
     }
 
-    fn answer_request(&mut self, fx: &mut Effects<'_>) {
+    fn take_request(&mut self, fx: &mut Effects<'_>) {
         let managed = match &mut self.management {
             Management::On(managed) => managed,
             Management::Asked { request, .. } => {
@@ -219,10 +242,29 @@ impl Session {
                 return;
             }
         };
-        let h = managed.counters.h(self.handled);
-        managed.asked_at = Some(self.inbound);
-        managed.told = Some(h);
-        fx.out.element(&acknowledgement(h));
+        match &mut managed.asked {
+            Some(asked) => asked.last = self.inbound,
+            None => managed.asked = Some(Asked::at(self.inbound)),
+        }
+    }
+
+    /// Whether an `<r/>` waits for its first answer.
+    pub(crate) fn owes_answer(&self) -> bool {
+        match &self.management {
+            Management::On(managed) => managed.asked.is_some_and(|asked| !asked.put_off),
+            Management::Asked { .. } | Management::Off => false,
+        }
+    }
+
+    /// The log takes its time: the client hears how far it got by now.
+    pub(crate) fn put_off(&mut self, fx: &mut Effects<'_>) {
+        if let Management::On(managed) = &mut self.management
+            && let Some(asked) = &mut managed.asked
+        {
+            asked.put_off = true;
+            fx.out
+                .element(&acknowledgement(managed.counters.h(self.handled)));
+        }
     }
 
     fn take_acknowledgement(&mut self, element: &Element, fx: &mut Effects<'_>) {
@@ -258,22 +300,18 @@ impl Session {
         self.handled = self.handled.max(through);
     }
 
-    /// At the end of a round: tells `h` if it moved, and asks for what was written.
+    /// At the end of a round: answers what can be answered, and asks for what was written.
     pub(crate) fn settle(&mut self, fx: &mut Effects<'_>) {
         let Management::On(managed) = &mut self.management else {
             self.raise_barrier(fx);
             return;
         };
-        let h = managed.counters.h(self.handled);
-        if managed.asked_at.is_some() && managed.told != Some(h) {
-            managed.told = Some(h);
-            fx.out.element(&acknowledgement(h));
-        }
-        if managed
-            .asked_at
-            .is_some_and(|asked_at| self.handled >= asked_at)
+        if let Some(asked) = managed.asked
+            && self.handled >= asked.first
         {
-            managed.asked_at = None;
+            managed.asked = (asked.last > self.handled).then(|| Asked::at(asked.last));
+            fx.out
+                .element(&acknowledgement(managed.counters.h(self.handled)));
         }
         if !managed.requested && managed.counters.waits(self.written) {
             managed.requested = true;
