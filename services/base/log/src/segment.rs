@@ -9,6 +9,7 @@
 //! - A log that failed to write or to sync acknowledges nothing until it is opened anew.
 //! - One process at a time: the folder is locked.
 
+mod ahead;
 mod config;
 pub mod disk;
 mod files;
@@ -33,6 +34,7 @@ use entente_core::Offset;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::ahead::{AHEAD, Ahead};
 pub use self::config::{Fsync, OpenError, Recovered, SegmentConfig};
 use self::disk::{Disk, Files};
 use self::queue::{Queue, Request, Status};
@@ -79,13 +81,19 @@ impl SegmentLog {
             files: opened.files,
             disk_reads: Arc::new(Semaphore::new(DISK_READS)),
         });
-        let writer = Writer::new(
+        let mut writer = Writer::new(
             Arc::clone(&shared),
             opened.last,
             opened.floors,
             opened.lock,
             config,
         );
+        if config.write_ahead {
+            let bytes = config.segment_bytes.get() as u64;
+            let ahead = Ahead::start(disk, dir.join(AHEAD), bytes)
+                .map_err(OpenError::io("start what writes ahead of the log"))?;
+            writer.write_ahead(ahead);
+        }
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(|| writer.run())

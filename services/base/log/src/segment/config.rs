@@ -26,6 +26,9 @@ pub struct SegmentConfig {
     pub segment_bytes: ByteSize,
     /// When written records are synced.
     pub fsync: Fsync,
+    /// Whether the next segment is filled with zeros beforehand, which makes syncs cheaper and takes
+    /// the space of one segment more.
+    pub write_ahead: bool,
     /// Longest record taken.
     pub max_record_bytes: ByteSize,
     /// Memory for the newest records, from which readers who keep up are served.
@@ -49,10 +52,11 @@ impl SegmentConfig {
     pub const fn new(partitions: u32) -> Self {
         Self {
             partitions,
-            segment_bytes: ByteSize::kib(64 * 1024),
+            segment_bytes: ByteSize::kib(32 * 1024),
             fsync: Fsync::Always,
+            write_ahead: true,
             max_record_bytes: ByteSize::kib(1024),
-            recent_bytes: ByteSize::kib(64 * 1024),
+            recent_bytes: ByteSize::kib(8 * 1024),
             index_bytes: ByteSize::kib(32 * 1024),
             queue_bytes: ByteSize::kib(16 * 1024),
             queue_appends: 16 * 1024,
@@ -92,7 +96,8 @@ pub struct Recovered {
     pub segments: usize,
     /// Records in the last segment; the others were not read.
     pub records: u64,
-    /// Bytes at the end that a torn write had left, and that were cut off. No record that was
+    /// Bytes at the end that a torn write had left, and that were cut off, but for zeros at their
+    /// end, which are also what is written ahead. No record that was
     /// acknowledged under [`Fsync::Always`] is among them.
     pub torn_bytes: u64,
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use entente_core::Offset;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::frame::FRAME_BYTES;
 use crate::{Appended, LogError};
@@ -43,13 +44,18 @@ pub(crate) enum Status {
     Open,
 }
 
-/// What is worth a short wait: whoever was just told appends again at once, and without the wait
-/// would split into two crowds, each of which waits for the other's sync.
+/// What is worth a short wait. A sync costs the same for one append and for hundreds; while a crowd
+/// appends, it is better spent on more of them, and who was just told appends again at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gather {
+    /// How many came the last time; up to twice as many are waited for.
     pub(crate) requests: usize,
+    /// For how long in all.
     pub(crate) patience: Duration,
 }
+
+/// Part of the patience after which the wait ends if nobody came in it.
+const QUIET_PART: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -151,10 +157,15 @@ impl Queue {
                 state.requests.len() < count && matches!(state.status, Status::Open | Status::Full)
             }
         };
-        if gather.requests > 1 && lacks(gather.requests)(&mut state) {
-            state.awaited = gather.requests;
-            self.work
-                .wait_while_for(&mut state, lacks(gather.requests), gather.patience);
+        let (wanted, until) = (gather.requests * 2, Instant::now() + gather.patience);
+        while gather.requests > 1 && lacks(wanted)(&mut state) && Instant::now() < until {
+            let before = state.requests.len();
+            state.awaited = wanted;
+            let quiet = gather.patience / QUIET_PART;
+            self.work.wait_while_for(&mut state, lacks(wanted), quiet);
+            if state.requests.len() == before {
+                break;
+            }
         }
         if lacks(1)(&mut state) {
             state.awaited = 1;

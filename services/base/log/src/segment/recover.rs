@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use entente_core::{Timestamp, random_array};
 
+use super::ahead::AHEAD;
 use super::config::{OpenError, Recovered, SegmentConfig};
 use super::disk::{Disk, DiskFile, Held};
 use super::files::{Files, Index, Place, Segment, UNBORN, Window, file_name, number_of};
@@ -123,9 +124,11 @@ pub(crate) fn open(
 /// The numbers of the segments, with none missing between.
 fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, OpenError> {
     let names = disk.list(dir).map_err(OpenError::io("list the log"))?;
-    if names.iter().any(|name| name == UNBORN) {
-        disk.remove(&dir.join(UNBORN))
-            .map_err(OpenError::io("remove an unfinished segment"))?;
+    for unfinished in [UNBORN, AHEAD] {
+        if names.iter().any(|name| name == unfinished) {
+            disk.remove(&dir.join(unfinished))
+                .map_err(OpenError::io("remove an unfinished segment"))?;
+        }
     }
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
@@ -150,10 +153,20 @@ pub(crate) fn create(
 ) -> io::Result<Arc<dyn DiskFile>> {
     let unborn = dir.join(UNBORN);
     let file = disk.create(&unborn)?;
+    begin(disk, &*file, &unborn, head)?;
+    Ok(file)
+}
+
+/// Makes a file a segment.
+pub(crate) fn begin(
+    disk: &Arc<dyn Disk>,
+    file: &dyn DiskFile,
+    path: &Path,
+    head: &Head,
+) -> io::Result<()> {
     file.write_at(&head.encode(), 0)?;
     file.sync_data()?;
-    disk.rename(&unborn, &dir.join(file_name(head.number)))?;
-    Ok(file)
+    disk.rename(path, &path.with_file_name(file_name(head.number)))
 }
 
 /// A number that differs from segment to segment and that no sender can know.
@@ -195,6 +208,8 @@ struct Scanned {
     synced: u64,
     /// The end of the last good frame.
     end: u64,
+    /// The end of what is not zeros: a segment may have been written ahead.
+    content: u64,
     /// The end of the file.
     size: u64,
 }
@@ -210,6 +225,7 @@ fn scan(file: &dyn DiskFile, head: &Head) -> Result<Scanned, OpenError> {
         time: head.at,
         synced: start,
         end: start,
+        content: content_end(file, size).map_err(OpenError::io("read a segment"))?,
         size,
     };
     let damaged = |at| OpenError::Damaged {
@@ -217,12 +233,15 @@ fn scan(file: &dyn DiskFile, head: &Head) -> Result<Scanned, OpenError> {
         at,
     };
     let mut frame_at = |at| frame_at(&mut window, at, size, head);
-    while let Some(frame) = frame_at(found.end)? {
+    // No frame is all zeros: it has the time of its append.
+    while found.end < found.content
+        && let Some(frame) = frame_at(found.end)?
+    {
         found.take(&frame).ok_or(damaged(found.end))?;
     }
     // Whatever follows is torn, unless a later frame says that this place had been synced.
     let mut at = found.end + 1;
-    while at + FRAME_BYTES as u64 <= size {
+    while at < found.content {
         if let Some(frame) = frame_at(at)? {
             if at - u64::from(frame.unsynced).min(at) > found.end {
                 return Err(damaged(found.end));
@@ -233,6 +252,26 @@ fn scan(file: &dyn DiskFile, head: &Head) -> Result<Scanned, OpenError> {
         }
     }
     Ok(found)
+}
+
+/// The position after the last byte of a file that is not zero.
+fn content_end(file: &dyn DiskFile, size: u64) -> io::Result<u64> {
+    const BLOCK: usize = 64 * 1024;
+    let zeros = vec![0; BLOCK];
+    let mut block = vec![0; BLOCK];
+    let mut end = size;
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let read = file.read_at(&mut block, start)?;
+        let wanted = usize::try_from(end - start).unwrap_or(BLOCK);
+        let part = block.get(..read.min(wanted)).unwrap_or_default();
+        if zeros.get(..part.len()) != Some(part) {
+            let last = part.iter().rposition(|byte| *byte != 0);
+            return Ok(start + last.map_or(0, |last| last as u64 + 1));
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 fn frame_at(
@@ -299,7 +338,7 @@ fn settle(file: &dyn DiskFile, tail: &Scanned) -> io::Result<u64> {
         at += bytes.len() as u64;
     }
     file.sync_data()?;
-    Ok(tail.size.saturating_sub(tail.end))
+    Ok(tail.content.saturating_sub(tail.end))
 }
 
 /// Bytes written again at once.

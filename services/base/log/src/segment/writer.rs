@@ -7,6 +7,8 @@
 //! - A full disk is the exception: the file is cut back to its last good frame, so that the refused
 //!   batches are gone for certain, and the log takes appends again when a probe finds space.
 
+mod rotate;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +18,14 @@ use entente_core::{ByteSize, Offset, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::config::{Fsync, SegmentConfig};
 use super::disk::Held;
-use super::files::{Segment, UNBORN, file_name};
-use super::frame::{Frame, Head, head_bytes};
+use super::frame::{Frame, head_bytes};
 use super::group::{Group, Pending, Raised};
 use super::queue::{Gather, Request, Status};
 use super::recent::Recent;
-use super::recover::{Last, create, draw_salt};
+use super::recover::Last;
 use super::shared::Shared;
 use crate::{Appended, LogError};
 
@@ -42,6 +44,9 @@ pub(crate) struct Writer {
     fsync: Fsync,
     segment_bytes: u64,
     probe_every: Duration,
+    ahead: Option<Ahead>,
+    /// Whether the last segment was written ahead: then it is longer than what is in it.
+    is_ahead: bool,
     /// Dropped last: until then no other process opens the folder.
     _lock: Box<dyn Held>,
 }
@@ -55,8 +60,10 @@ struct Full {
 /// Bytes written and synced together at most, and a batch: more does not make a sync cheaper, and
 /// the group stays in memory while a reader holds a record of it.
 const GROUP_BYTES: ByteSize = ByteSize::kib(1024);
-/// The part of a sync's time that is spent on gathering more appends for the next one.
-const GATHER_PART: u32 = 8;
+/// Syncs' times that are spent on gathering more appends for the next one, while many come.
+const GATHER_SYNCS: u32 = 2;
+/// The longest time that is spent so: a slow disk is felt enough.
+const GATHER_MOST: Duration = Duration::from_millis(1);
 /// Bytes that have to fit before a full log takes appends again.
 const PROBE_BYTES: usize = 256 * 1024;
 
@@ -85,8 +92,15 @@ impl Writer {
             fsync: config.fsync,
             segment_bytes: config.segment_bytes.get() as u64,
             probe_every: config.probe,
+            ahead: None,
+            is_ahead: false,
             _lock: lock,
         }
+    }
+
+    /// Takes its segments from what is written ahead.
+    pub(crate) fn write_ahead(&mut self, ahead: Ahead) {
+        self.ahead = Some(ahead);
     }
 
     /// Writes until the log is closed or fails.
@@ -105,7 +119,7 @@ impl Writer {
                 break Err(stop);
             }
             if self.fsync == Fsync::Always {
-                gather.patience = self.sync_took / GATHER_PART;
+                gather.patience = (self.sync_took * GATHER_SYNCS).min(GATHER_MOST);
             }
         };
         self.shared.queue.set(match end {
@@ -174,8 +188,14 @@ impl Writer {
             self.flush()?;
         }
         let used = self.last.at > head_bytes(self.floors.len()) as u64;
-        if self.full.is_none() && used && self.last.at + size > self.segment_bytes {
-            self.rotate()?;
+        // A segment that grows is left as soon as one is there that need not.
+        let better = !self.is_ahead && self.ahead.as_ref().is_some_and(Ahead::is_ready);
+        let done = better || self.last.at + size > self.segment_bytes;
+        if self.full.is_none() && used && done {
+            self.flush()?;
+            if self.full.is_none() {
+                self.rotate()?;
+            }
         }
         Ok(())
     }
@@ -308,6 +328,7 @@ impl Writer {
         if self.last.file.set_size(self.last.at).is_err() {
             return Err(self.lose_group("the log could not be cut back on a full disk"));
         }
+        self.is_ahead = false;
         // Before the refusals, so that who is refused finds the log unwell.
         self.become_full();
         for pending in self.group.pending.drain(..).rev() {
@@ -341,6 +362,9 @@ impl Writer {
                 probed: Instant::now(),
             });
             self.shared.queue.set(Status::Full);
+            if let Some(ahead) = &self.ahead {
+                ahead.release();
+            }
         }
     }
 
@@ -405,48 +429,6 @@ impl Writer {
             self.sync_took = start.elapsed();
         }
         self.synced_when = Instant::now();
-        Ok(())
-    }
-
-    /// Completes the last segment and begins the next one.
-    fn rotate(&mut self) -> Result<(), Stop> {
-        // Only the last segment may have an unsynced end: recovery reads no other.
-        self.sync()?;
-        let files = &self.shared.files;
-        let head = Head {
-            number: self.last.segment.head.number + 1,
-            at: self.last.time,
-            salt: draw_salt(),
-            partitions: self
-                .last
-                .next
-                .iter()
-                .copied()
-                .zip(self.floors.iter().copied())
-                .collect(),
-        };
-        let file = match create(&files.disk, &files.dir, &head) {
-            Ok(file) => file,
-            Err(error) if no_space(&error) => {
-                // Found and removed at the next opening, if this does not succeed.
-                files.disk.remove(&files.dir.join(UNBORN)).ok();
-                self.become_full();
-                return Ok(());
-            }
-            Err(_) => return Err(Stop("a segment of the log could not be made")),
-        };
-        if files.disk.sync_dir(&files.dir).is_err() {
-            return Err(Stop("the folder of the log could not be synced"));
-        }
-        self.last.at = head_bytes(self.floors.len()) as u64;
-        self.synced = self.last.at;
-        let index = self.floors.iter().map(|_| Vec::new()).collect();
-        let path = files.dir.join(file_name(head.number));
-        self.last.segment = Arc::new(Segment::new(head, path, Some(index)));
-        self.last.file = file;
-        files.push(Arc::clone(&self.last.segment));
-        // What cannot be removed now is tried again with the next floor.
-        files.remove_below(&self.floors).ok();
         Ok(())
     }
 }

@@ -112,6 +112,17 @@ impl SimDisk {
         content.live.clone()
     }
 
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        self.0.state.lock().names.keys().cloned().collect()
+    }
+
+    /// What would be left of a file whatever happens; empty if there is none.
+    pub(crate) fn durable(&self, path: &Path) -> Vec<u8> {
+        let file = self.0.state.lock().names.get(path).cloned();
+        file.map(|file| file.lock().durable.clone())
+            .unwrap_or_default()
+    }
+
     pub(crate) fn forget(&self, path: &Path) {
         self.0.state.lock().names.remove(path);
     }

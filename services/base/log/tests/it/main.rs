@@ -1,6 +1,8 @@
 //! The embedded logs against the port's suite, faulty disks and a plain model.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod disk;

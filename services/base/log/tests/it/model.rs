@@ -71,12 +71,13 @@ struct History {
 }
 
 impl History {
-    fn new(segment_bytes: u64, recent_bytes: u64, index_bytes: u64) -> Self {
+    fn new(segment_bytes: u64, recent_bytes: u64, index_bytes: u64, write_ahead: bool) -> Self {
         let disk = SimDisk::default();
         let config = SegmentConfig {
             segment_bytes: ByteSize::bytes(segment_bytes),
             recent_bytes: ByteSize::bytes(recent_bytes),
             index_bytes: ByteSize::bytes(index_bytes),
+            write_ahead,
             ..SegmentConfig::new(PARTITIONS)
         };
         Self {
@@ -194,10 +195,11 @@ proptest! {
         segment_bytes in 300..5000_u64,
         recent_bytes in prop_oneof![Just(0), 0..4000_u64],
         index_bytes in prop_oneof![Just(0), Just(1 << 20)],
+        write_ahead: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut history = History::new(segment_bytes, recent_bytes, index_bytes);
+            let mut history = History::new(segment_bytes, recent_bytes, index_bytes, write_ahead);
             for action in actions {
                 history.take(action).await;
             }

@@ -10,16 +10,19 @@ use entente_log::{Fsync, Log, LogError, OpenError, Recovered, SegmentConfig, Seg
 
 use crate::conformance::Folder;
 use crate::disk::SimDisk;
-use crate::faults::{config, open, payload, stored};
+use crate::faults::{config, open, payload, plain, stored};
 
-fn try_open(disk: &SimDisk, config: &SegmentConfig) -> Result<(SegmentLog, Recovered), OpenError> {
+pub(crate) fn try_open(
+    disk: &SimDisk,
+    config: &SegmentConfig,
+) -> Result<(SegmentLog, Recovered), OpenError> {
     SegmentLog::open_on(Arc::new(disk.clone()), Path::new("/log"), config)
 }
 
 /// Twenty records, each synced by itself, in one segment.
 async fn twenty() -> (SimDisk, SegmentConfig, PathBuf) {
     let disk = SimDisk::default();
-    let config = SegmentConfig::new(2);
+    let config = plain(2);
     let log = open(&disk, &config);
     for n in 0..20 {
         let _ = log.append(0, vec![payload(n)]).await.unwrap();
@@ -145,7 +148,7 @@ async fn a_missing_or_foreign_segment_is_refused() {
 #[tokio::test]
 async fn one_process_at_a_time() {
     let folder = Folder::new();
-    let config = SegmentConfig::new(1);
+    let config = plain(1);
     let (log, _) = SegmentLog::open(&folder.0, &config).unwrap();
     let refused = SegmentLog::open(&folder.0, &config).unwrap_err();
     assert!(matches!(refused, OpenError::Locked), "{refused}");
@@ -188,7 +191,7 @@ async fn slack_syncs_lose_only_the_end() {
         let config = SegmentConfig {
             segment_bytes: ByteSize::kib(4),
             fsync: Fsync::Interval(Duration::from_secs(3600)),
-            ..SegmentConfig::new(1)
+            ..plain(1)
         };
         let log = open(&disk, &config);
         for n in 0..50 {
@@ -212,15 +215,15 @@ async fn slack_syncs_lose_only_the_end() {
 async fn settings_out_of_range_are_refused() {
     let disk = SimDisk::default();
     for partitions in [0, 65_537] {
-        let refused = try_open(&disk, &SegmentConfig::new(partitions)).unwrap_err();
+        let refused = try_open(&disk, &plain(partitions)).unwrap_err();
         assert_eq!(refused.to_string(), "partitions must be 1 to 65536");
     }
-    let mut config = SegmentConfig::new(1);
+    let mut config = plain(1);
     config.max_record_bytes = ByteSize::kib(17 * 1024);
     let refused = try_open(&disk, &config).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "max_record_bytes must be queue_bytes at most"
     );
-    try_open(&disk, &SegmentConfig::new(1)).unwrap();
+    try_open(&disk, &plain(1)).unwrap();
 }
