@@ -99,7 +99,7 @@ impl Element {
     /// Sets an attribute of a namespace. Characters that XML does not know are left out.
     pub fn set_attribute_in(&mut self, ns: Ns, name: &'static str, value: impl Into<SmolStr>) {
         let mut value = value.into();
-        if !value.chars().all(crate::name::is_char) {
+        if !crate::name::all_chars(&value) {
             value = value.chars().filter(|c| crate::name::is_char(*c)).collect();
         }
         let found = self
@@ -179,7 +179,7 @@ impl Element {
     /// Appends text, to the last text if there is one. Characters that XML does not know are left
     /// out: they could not be written.
     pub fn push_text(&mut self, text: &str) {
-        if text.chars().all(crate::name::is_char) {
+        if crate::name::all_chars(text) {
             self.push_checked_text(text);
         } else {
             let clean: String = text.chars().filter(|c| crate::name::is_char(*c)).collect();

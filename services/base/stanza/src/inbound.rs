@@ -37,6 +37,41 @@ pub struct Inbound {
     fault: Option<StreamFault>,
 }
 
+/// `<r/>` and `<a/>` of XEP-0198 in their usual spellings: two of three elements on a busy stream, and
+/// the same whatever the stream declared, since they declare their own namespace. Anything else,
+/// good or bad, is the reader's.
+fn management(frame: &[u8]) -> Option<Element> {
+    let (name, rest) = match frame.strip_prefix(b"<r ") {
+        Some(rest) => ("r", rest),
+        None => ("a", frame.strip_prefix(b"<a ")?),
+    };
+    let (value, mut rest) = quoted(rest.strip_prefix(b"xmlns=")?)?;
+    if value != ns::SM.as_str().as_bytes() {
+        return None;
+    }
+    let mut element = Element::new(name, ns::SM);
+    if name == "a" {
+        let (value, after) = quoted(rest.strip_prefix(b" h=")?)?;
+        rest = after;
+        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        element.set_attribute("h", std::str::from_utf8(value).ok()?);
+    }
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    (rest == b"/>").then_some(element)
+}
+
+/// What stands between two quotes of a kind, and what follows.
+fn quoted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (quote, rest) = bytes.split_first()?;
+    if !matches!(quote, b'\'' | b'"') {
+        return None;
+    }
+    let end = memchr::memchr(*quote, rest)?;
+    Some((rest.get(..end)?, rest.get(end + 1..)?))
+}
+
 impl Inbound {
     /// A stream of clients that has not begun.
     pub fn new(framing: Framing, limits: Limits) -> Self {
@@ -142,7 +177,10 @@ impl Inbound {
             }
             _ if !self.is_open => Err(StreamFault::StreamHeader),
             Frame::Stanza(bytes) => {
-                let element = self.reader.element(&bytes)?;
+                let element = match management(&bytes) {
+                    Some(element) => element,
+                    None => self.reader.element(&bytes)?,
+                };
                 let closes =
                     self.framing == Framing::WebSocket && element.is("close", &ns::FRAMING);
                 Ok(Some(if closes {
@@ -152,6 +190,41 @@ impl Inbound {
                 }))
             }
             Frame::StreamClose => Ok(Some(Received::Close)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read without the reader is what the reader would have read.
+    #[test]
+    fn stream_management_is_read_as_by_the_reader() {
+        let mut reader = Reader::new(ns::CLIENT, Framing::WebSocket, Limits::AFTER_AUTH);
+        for short in [
+            "<r xmlns='urn:xmpp:sm:3'/>",
+            "<r xmlns=\"urn:xmpp:sm:3\" />",
+            "<a xmlns='urn:xmpp:sm:3' h='0'/>",
+            "<a xmlns=\"urn:xmpp:sm:3\" h=\"4294967295\" />",
+        ] {
+            let read = reader.element(&Bytes::from_static(short.as_bytes()));
+            assert_eq!(management(short.as_bytes()), read.ok(), "{short}");
+        }
+        for long in [
+            "<r xmlns='urn:xmpp:sm:2'/>",
+            "<r xmlns='urn:xmpp:sm:3'></r>",
+            "<r xmlns='urn:xmpp:sm:3' a='b'/>",
+            "<a xmlns='urn:xmpp:sm:3'/>",
+            "<a xmlns='urn:xmpp:sm:3' h='1' g='2'/>",
+            "<a xmlns='urn:xmpp:sm:3' h='-1'/>",
+            "<a xmlns='urn:xmpp:sm:3' h=''/>",
+            "<a xmlns='urn:xmpp:sm:3'h='1'/>",
+            "<a h='1' xmlns='urn:xmpp:sm:3'/>",
+            "<r/>",
+            "<r  xmlns='urn:xmpp:sm:3'/>",
+        ] {
+            assert_eq!(management(long.as_bytes()), None, "{long}");
         }
     }
 }

@@ -156,8 +156,10 @@ pub(crate) fn plain_attribute(name: &str, value: &str, out: &mut BytesMut) {
 /// Writes an attribute value. White space but the blank is written as references, or a parser would
 /// turn it into blanks (XML 1.0 3.3.3).
 pub(crate) fn attribute_text(value: &str, quote: u8, out: &mut BytesMut) {
-    let special =
-        |byte: &u8| matches!(byte, b'&' | b'<' | b'>' | b'\t' | b'\n' | b'\r') || *byte == quote;
+    let special = |byte: &u8| {
+        SPECIAL.get(usize::from(*byte)).copied().unwrap_or(false)
+            && (*byte == quote || !matches!(byte, b'\'' | b'"'))
+    };
     let mut rest = value.as_bytes();
     while let Some(at) = rest.iter().position(special) {
         let (plain, found) = rest.split_at(at);
@@ -166,6 +168,23 @@ pub(crate) fn attribute_text(value: &str, quote: u8, out: &mut BytesMut) {
     }
     out.put_slice(rest);
 }
+
+/// Bytes that may have to be written as references in an attribute value.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut bytes: &[u8] = b"&<>'\"\t\n\r";
+    while let Some((byte, rest)) = bytes.split_first() {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "a byte is below 256; checked at compile time"
+        )]
+        {
+            special[*byte as usize] = true;
+        }
+        bytes = rest;
+    }
+    special
+};
 
 /// Writes character data. A carriage return is written as a reference, or a parser would turn it into
 /// a line feed (XML 1.0 2.11).
