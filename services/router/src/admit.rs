@@ -5,7 +5,7 @@
 //! otherwise is a fault of the edge and goes nowhere.
 
 use bytes::Bytes;
-use entente_core::{AccountId, Class, Content, Envelope, Position, SessionId};
+use entente_core::{AccountId, Class, Content, Envelope, Position, SessionId, ShardId};
 use entente_proto::edge::{ToEdge, credit_cost};
 use entente_shard::{Command, Record};
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,7 +21,10 @@ impl Owner {
         session: SessionId,
         envelope: Envelope,
     ) -> Result<(), RouterError> {
-        let Some((account, twin)) = self.twin(session) else {
+        let Some(account) = self.sessions.get(&session).copied() else {
+            return Ok(());
+        };
+        let Some(twin) = self.twins.get_mut(&account) else {
             return Ok(());
         };
         let stamped = envelope.from == account && envelope.epoch == twin.epoch;
@@ -31,22 +34,27 @@ impl Owner {
         }
         twin.received = envelope.position;
         let serial = twin.serial;
+        let shard = match twin.peer {
+            Some((peer, shard)) if peer == envelope.to => shard,
+            _ => self.ground.placement.of_account(envelope.to),
+        };
+        twin.peer = Some((envelope.to, shard));
         match envelope.class {
             Class::Durable => {
                 twin.appending += 1;
-                self.keep(account, serial, envelope);
+                self.keep(account, (serial, shard), envelope);
             }
             Class::Ephemeral => {
                 twin.done(envelope.position);
                 self.tell_handled(account);
-                self.route(account, envelope.to, envelope.payload)?;
+                self.route(account, (envelope.to, shard), envelope.payload)?;
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, account: AccountId, serial: u64, envelope: Envelope) {
-        let partition = self.ground.placement.of_account(envelope.to).index();
+    fn keep(&mut self, account: AccountId, (serial, shard): (u64, ShardId), envelope: Envelope) {
+        let partition = shard.index();
         let record = Record::envelope(&envelope, &self.ground.seal);
         let ticket = Ticket::Stanza {
             account,
@@ -83,8 +91,12 @@ impl Owner {
     }
 
     /// Passes an ephemeral stanza to the owner of its recipient, or drops it: it is now or never.
-    fn route(&mut self, from: AccountId, to: AccountId, payload: Bytes) -> Result<(), RouterError> {
-        let shard = self.ground.placement.of_account(to);
+    fn route(
+        &mut self,
+        from: AccountId,
+        (to, shard): (AccountId, ShardId),
+        payload: Bytes,
+    ) -> Result<(), RouterError> {
         if shard == self.shard.id() {
             return self.pass(from, to, payload);
         }

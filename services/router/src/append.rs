@@ -70,7 +70,7 @@ pub(crate) type Appending = Pin<Box<dyn Future<Output = Report> + Send>>;
 impl Owner {
     /// Turns commands into one record of the own partition, if none is under way.
     pub(crate) fn flush_commands(&mut self) {
-        if self.commanding || self.refused {
+        if self.commanding || self.refused || self.settles_wait() {
             return;
         }
         self.flush_settles();

@@ -8,13 +8,13 @@
 //! - Between two turns nothing is held back: effects are carried out, handled counts are told.
 //! - While too much waits for the log, edges are not read; so the wait is theirs and bounded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{
-    AccountId, Counter, Epoch, Fault, Offset, Placement, SealKey, Sequence, SessionId,
+    AccountId, Counter, Epoch, Fault, IdMap, Offset, Placement, SealKey, Sequence, SessionId,
 };
 use entente_log::{Log, LogError, Record, Tail};
 use entente_node::Tasks;
@@ -24,7 +24,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::append::{Appending, FULL, Report, Ticket};
 use crate::config::Config;
@@ -113,13 +113,13 @@ pub(crate) struct Owner {
     pub(crate) ground: Ground,
     pub(crate) shard: Shard,
     pub(crate) epoch: Epoch,
-    pub(crate) edges: HashMap<EdgeId, Edge>,
+    pub(crate) edges: IdMap<EdgeId, Edge>,
     pub(crate) draining: FuturesUnordered<Draining>,
-    pub(crate) twins: HashMap<AccountId, Twin>,
-    pub(crate) sessions: HashMap<SessionId, AccountId>,
-    pub(crate) opening: HashMap<SessionId, Opening>,
-    pub(crate) resuming: HashMap<AccountId, Resuming>,
-    pub(crate) requests: HashMap<u64, oneshot::Sender<Result<Reply, Fault>>>,
+    pub(crate) twins: IdMap<AccountId, Twin>,
+    pub(crate) sessions: IdMap<SessionId, AccountId>,
+    pub(crate) opening: IdMap<SessionId, Opening>,
+    pub(crate) resuming: IdMap<AccountId, Resuming>,
+    pub(crate) requests: IdMap<u64, oneshot::Sender<Result<Reply, Fault>>>,
     pub(crate) serial: u64,
 
     pub(crate) commands: Vec<Command>,
@@ -133,7 +133,9 @@ pub(crate) struct Owner {
     pub(crate) outgoing: BTreeMap<u32, Vec<(Bytes, Ticket)>>,
     pub(crate) appending: FuturesUnordered<Appending>,
     pub(crate) appending_bytes: usize,
-    pub(crate) settles: HashMap<AccountId, (Epoch, Sequence, u32)>,
+    pub(crate) settles: IdMap<AccountId, (Epoch, Sequence, u32)>,
+    /// When they are recorded at the latest.
+    pub(crate) settle_at: Option<Instant>,
     pub(crate) told: Vec<AccountId>,
     /// Targets that take no output batch now.
     pub(crate) busy: BTreeMap<Target, Busy>,
@@ -160,13 +162,13 @@ impl Owner {
             ground,
             shard,
             epoch,
-            edges: HashMap::new(),
+            edges: IdMap::default(),
             draining: FuturesUnordered::new(),
-            twins: HashMap::new(),
-            sessions: HashMap::new(),
-            opening: HashMap::new(),
-            resuming: HashMap::new(),
-            requests: HashMap::new(),
+            twins: IdMap::default(),
+            sessions: IdMap::default(),
+            opening: IdMap::default(),
+            resuming: IdMap::default(),
+            requests: IdMap::default(),
             serial: 0,
             commands: Vec::new(),
             commanding: false,
@@ -175,7 +177,8 @@ impl Owner {
             outgoing: BTreeMap::new(),
             appending: FuturesUnordered::new(),
             appending_bytes: 0,
-            settles: HashMap::new(),
+            settles: IdMap::default(),
+            settle_at: None,
             told: Vec::new(),
             busy: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -198,8 +201,14 @@ impl Owner {
         let mut has_callers = true;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settling = Box::pin(sleep_until(Instant::now()));
         let mut batches = Vec::with_capacity(TURN_BATCHES);
         loop {
+            if let Some(at) = self.settle_at
+                && settling.deadline() != at
+            {
+                settling.as_mut().reset(at);
+            }
             let has_room = self.appending_bytes < self.ground.config.append_bytes.get();
             // No bias: neither a busy edge nor a long log may starve the other.
             tokio::select! {
@@ -226,6 +235,9 @@ impl Owner {
                 Some(drained) = self.draining.next(), if !self.draining.is_empty() => {
                     self.drained(&drained);
                 }
+                // Settles that waited for others go with the flush of this turn.
+                () = &mut settling,
+                    if self.settle_at.is_some() && !self.commanding && !self.refused => {}
                 _ = tick.tick() => self.tick().await?,
             }
             self.flush()?;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use entente_core::{AccountId, Epoch, Fault, Position, Sequence, SessionId};
+use entente_core::{AccountId, Epoch, Fault, Position, Sequence, SessionId, ShardId};
 use entente_proto::edge::{EdgeId, ResumeKey};
 use tokio::time::Instant;
 
@@ -64,6 +64,8 @@ pub(crate) struct Twin {
     /// `handled` as the edge knows it.
     pub(crate) told: Position,
     pub(crate) appending: usize,
+    /// For whom the last stanza was, and where that account is: mostly the next one's answer too.
+    pub(crate) peer: Option<(AccountId, ShardId)>,
 
     pub(crate) sent: Position,
     pub(crate) acked: Position,
@@ -100,6 +102,7 @@ impl Twin {
             done: BTreeSet::new(),
             told: Position::default(),
             appending: 0,
+            peer: None,
             sent: Position::default(),
             acked: Position::default(),
             unacked: VecDeque::new(),

@@ -8,6 +8,7 @@ mod content;
 mod envelope;
 mod fault;
 mod ids;
+mod map;
 mod placement;
 mod seal;
 mod secret;
@@ -24,6 +25,7 @@ pub use fault::{Fault, FaultKind};
 pub use ids::{
     AccountId, Counter, Epoch, IdError, Offset, PartnerId, Position, Sequence, SessionId, ShardId,
 };
+pub use map::{IdMap, IdSet};
 pub use placement::Placement;
 pub use seal::{SealKey, TAG_BYTES};
 pub use secret::{Secret, random_array};

@@ -9,11 +9,11 @@
 //!   is not over. Neither depends on when blocks were stored: the answer is a function of the log.
 //! - Two ids of one sender collide with probability 2^-64 each.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::time::Duration;
 
-use entente_core::{AccountId, Timestamp};
+use entente_core::{AccountId, IdMap, IdSet, Timestamp};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
@@ -37,14 +37,14 @@ pub(crate) struct Block {
 #[derive(Debug, Default)]
 struct Window {
     order: VecDeque<(u64, Timestamp)>,
-    seen: HashSet<u64>,
+    seen: IdSet<u64>,
 }
 
 /// The windows of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Dedupe {
     key: [u8; 16],
-    windows: HashMap<Sender, Window>,
+    windows: IdMap<Sender, Window>,
     blocks: VecDeque<(u64, Block)>,
     open: Vec<(Sender, u64, Timestamp)>,
     next_block: u64,

@@ -48,7 +48,10 @@ impl Shard {
         }
         match Record::open(self.id(), &record.payload, &self.config.seal) {
             Ok(Record::Envelope(envelope)) => {
-                if self.config.placement.of_account(envelope.to) == self.id() {
+                // Whoever is here belongs here; only a stranger's place has to be worked out.
+                let here = self.accounts.contains_key(&envelope.to)
+                    || self.config.placement.of_account(envelope.to) == self.id();
+                if here {
                     return self.stanza(envelope);
                 }
                 self.quarantine(record, RecordError::Misrouted);

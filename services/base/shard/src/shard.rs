@@ -1,13 +1,13 @@
 //! The state of one shard in memory, over its rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{
-    AccountFacts, AccountId, Content, Counter, Epoch, Offset, PartnerId, Placement, PrekeyCount,
-    SealKey, Sequence, ShardId, Timestamp, VisibleId,
+    AccountFacts, AccountId, Content, Counter, Epoch, IdMap, Offset, PartnerId, Placement,
+    PrekeyCount, SealKey, Sequence, ShardId, Timestamp, VisibleId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub struct Shard {
     pub(crate) row: ShardRow,
     pub(crate) row_dirty: bool,
     pub(crate) next: Offset,
-    pub(crate) accounts: HashMap<AccountId, Account>,
+    pub(crate) accounts: IdMap<AccountId, Account>,
     pub(crate) dedupe: Dedupe,
     pub(crate) inboxes: BTreeMap<ShardId, Inbox>,
     pub(crate) outboxes: BTreeMap<Target, Outbox>,
@@ -126,7 +126,7 @@ impl Shard {
             row,
             row_dirty: false,
             next,
-            accounts: HashMap::new(),
+            accounts: IdMap::default(),
             dedupe,
             inboxes,
             outboxes,
