@@ -163,7 +163,8 @@ impl Run<'_> {
         let read = self.stream.out.len() < OUTPUT_HIGH;
         let (stream, seat, answers) = (&mut *self.stream, &self.seat, &mut self.answers);
         let timer = &mut self.timer;
-        let io = poll_fn(|cx| stream.poll_io(cx, read));
+        let tell = self.session.owes_grant() || stream.out.is_holding() || !read;
+        let io = poll_fn(|cx| stream.poll_io(cx, read, tell));
         let answered = async {
             match answers {
                 Some(answers) => answers.next().await,

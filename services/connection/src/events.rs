@@ -67,6 +67,9 @@ impl Meters {
     }
 
     pub(crate) fn tally(&self, tally: &Tally) {
+        if *tally == Tally::default() {
+            return;
+        }
         let counts = [
             (Kind::Delivered, tally.delivered),
             (Kind::Dropped, tally.dropped),

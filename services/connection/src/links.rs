@@ -10,18 +10,21 @@
 //! - When a stream ends, every session on it is told [`Notice::Lost`], also one that joins at that
 //!   very moment.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use entente_core::{AccountId, Fault, FaultKind, PartnerId, Placement, SessionId, ShardId};
+use entente_core::{AccountId, Fault, FaultKind, IdMap, PartnerId, Placement, SessionId, ShardId};
 use entente_node::Tasks;
 use entente_proto::edge::{BATCH_ITEMS, EdgeSender, StreamGone, ToEdge, ToRouter};
 use entente_proto::identity::Revocation;
 use entente_proto::{EdgeId, RouterClient};
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::events::{self, Meters};
@@ -44,7 +47,7 @@ pub(crate) struct Links {
     placement: Placement,
     tasks: Tasks,
     meters: Meters,
-    shards: Mutex<HashMap<ShardId, Arc<Shard>>>,
+    shards: Mutex<IdMap<ShardId, Arc<Shard>>>,
 }
 
 #[derive(Debug)]
@@ -58,14 +61,15 @@ struct Shard {
 #[derive(Debug, Default)]
 struct Table {
     attached: bool,
-    sessions: HashMap<SessionId, Arc<Inbox>>,
+    sessions: IdMap<SessionId, Arc<Inbox>>,
 }
 
 /// What waits for one session.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     items: Mutex<VecDeque<Notice>>,
-    arrived: Notify,
+    /// The one task that takes from it.
+    taker: AtomicWaker,
     basis: Basis,
 }
 
@@ -137,7 +141,7 @@ impl Links {
         let session = SessionId::new(u64::from_be_bytes(entente_core::random_array()));
         let inbox = Arc::new(Inbox {
             items: Mutex::default(),
-            arrived: Notify::new(),
+            taker: AtomicWaker::new(),
             basis,
         });
         let mut pause = ATTACH_PAUSE;
@@ -271,30 +275,36 @@ impl Inbox {
             items.push_back(Notice::Overflow);
         }
         drop(items);
-        self.arrived.notify_one();
+        self.taker.wake();
     }
 }
 
 impl Seat {
     /// Waits for a notice and takes all that wait. Cancel safe.
     pub(crate) async fn notices(&self) -> VecDeque<Notice> {
-        loop {
+        poll_fn(|cx| {
+            // First, so that what comes after the look wakes us.
+            self.inbox.taker.register(cx.waker());
             let taken = self.take();
-            if !taken.is_empty() {
-                return taken;
+            if taken.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(taken)
             }
-            self.inbox.arrived.notified().await;
-        }
+        })
+        .await
     }
 
     /// Waits for one notice. Cancel safe.
     pub(crate) async fn notice(&self) -> Notice {
-        loop {
-            if let Some(notice) = self.inbox.items.lock().pop_front() {
-                return notice;
+        poll_fn(|cx| {
+            self.inbox.taker.register(cx.waker());
+            match self.inbox.items.lock().pop_front() {
+                Some(notice) => Poll::Ready(notice),
+                None => Poll::Pending,
             }
-            self.inbox.arrived.notified().await;
-        }
+        })
+        .await
     }
 
     fn take(&self) -> VecDeque<Notice> {

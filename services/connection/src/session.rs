@@ -232,11 +232,11 @@ impl Session {
     pub(crate) fn receive(&mut self, mut element: Element, fx: &mut Effects<'_>) {
         if element.ns() == &ns::CLIENT && matches!(element.name(), "message" | "presence" | "iq") {
             self.inbound = self.inbound.next();
-            if !self.is_own(element.attribute("from")) {
+            // Taken out, so that it is not read again: what is stamped below is known.
+            if !self.is_own(element.remove_attribute("from").as_deref()) {
                 fx.fault(StreamCondition::InvalidFrom, "from is not your address");
                 return;
             }
-            element.set_attribute("from", &self.me.full);
             self.stanza(element, fx);
             return;
         }
@@ -245,17 +245,27 @@ impl Session {
 
     fn is_own(&self, from: Option<&str>) -> bool {
         from.is_none_or(|from| {
+            if from == self.me.full.as_str() || from == self.me.bare.as_str() {
+                return true;
+            }
             Jid::parse(from).is_ok_and(|from| from == self.me.full || from == self.me.bare)
         })
     }
 
     fn stanza(&mut self, element: Element, fx: &mut Effects<'_>) {
-        match Stanza::from_element(element) {
+        let mut stanza = Stanza::from_element(element);
+        if let Ok(stanza) = &mut stanza
+            && let Some(head) = stanza.head_mut()
+        {
+            head.from = Some(self.me.full.clone());
+        }
+        match stanza {
             Ok(Stanza::Message(message)) => self.message(message, fx),
             Ok(Stanza::Presence(presence)) => self.presence(presence, fx),
             Ok(Stanza::Iq(iq)) => self.iq(iq, fx),
             Ok(Stanza::Nonza(_)) => self.handled_here(fx),
-            Err(refusal) => {
+            Err(mut refusal) => {
+                refusal.element.set_attribute("from", &self.me.full);
                 fx.tally.refused += 1;
                 if let Some(answer) = refusal.answer() {
                     self.local(&answer, fx);
@@ -294,11 +304,16 @@ impl Session {
         });
     }
 
-    /// Bytes of deliveries to grant anew; called when all output is with the kernel.
-    pub(crate) fn grant(&mut self, fx: &mut Effects<'_>) {
+    /// Whether so much was delivered that it is to be granted anew once it is with the kernel.
+    pub(crate) fn owes_grant(&self) -> bool {
         // A grant for each delivery would double the items; a sixteenth of the credit can wait.
         let threshold = self.rules.config.limits.credit.get() / 16;
-        if usize::try_from(self.spent).unwrap_or(usize::MAX) > threshold {
+        usize::try_from(self.spent).unwrap_or(usize::MAX) > threshold
+    }
+
+    /// Bytes of deliveries to grant anew; called when all output is with the kernel.
+    pub(crate) fn grant(&mut self, fx: &mut Effects<'_>) {
+        if self.owes_grant() {
             fx.router.push(ToRouter::Credit {
                 session: self.id,
                 bytes: std::mem::take(&mut self.spent),

@@ -124,8 +124,9 @@ impl Stream {
         !self.flushed || self.out.is_ready()
     }
 
-    /// Writes what there is, then reads if wanted. Ready on the first that gets somewhere.
-    pub(crate) fn poll_io(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Io> {
+    /// Writes what there is, then reads if wanted. Ready on the first that gets somewhere; that all
+    /// is written is of no interest to who is not told of it.
+    pub(crate) fn poll_io(&mut self, cx: &mut Context<'_>, read: bool, tell: bool) -> Poll<Io> {
         if self.has_output() {
             let before = self.out.len();
             self.flushed = false;
@@ -133,7 +134,9 @@ impl Stream {
                 Poll::Ready(Ok(())) => {
                     self.flushed = true;
                     self.stuck = None;
-                    return Poll::Ready(Io::Written);
+                    if tell {
+                        return Poll::Ready(Io::Written);
+                    }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Io::Gone),
                 Poll::Pending if self.out.len() < before => self.stuck = Some(Instant::now()),
@@ -167,7 +170,7 @@ impl Stream {
                 return Err(Broken::Fault(StreamFault::TooLarge));
             }
             let deadline = self.deadline();
-            let io = poll_fn(|cx| self.poll_io(cx, true));
+            let io = poll_fn(|cx| self.poll_io(cx, true, true));
             let io = match deadline {
                 Some(deadline) => timeout_at(deadline, io).await.map_err(|_| Broken::Late)?,
                 None => io.await,
@@ -185,7 +188,7 @@ impl Stream {
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + self.deadlines.write.get();
         while self.has_output() {
-            let io = poll_fn(|cx| self.poll_io(cx, false));
+            let io = poll_fn(|cx| self.poll_io(cx, false, true));
             match timeout_at(deadline, io).await {
                 Ok(Io::Gone) => return Err(io::ErrorKind::BrokenPipe.into()),
                 Ok(_) => {}
