@@ -249,6 +249,13 @@ impl Entrance {
     }
 
     async fn stages(&self, socket: TcpStream) {
+        // In a box: what the handshake takes is free again when the session begins.
+        if let Some(wire) = Box::pin(self.wire(socket)).await {
+            serve(wire, &self.host).await;
+        }
+    }
+
+    async fn wire(&self, socket: TcpStream) -> Option<Box<dyn Wire>> {
         let deadline = Instant::now() + self.host.rules.config.deadlines.handshake.get();
         let handshake = timeout_at(deadline, Box::pin(self.handshake(socket))).await;
         let outcome = match &handshake {
@@ -258,14 +265,11 @@ impl Entrance {
         };
         Handshake(outcome).emit(&self.host.meters);
         let Ok(Ok(tls)) = handshake else {
-            return;
+            return None;
         };
-        let wire: Option<Box<dyn Wire>> = match self.door {
+        match self.door {
             Door::Tls => Some(Box::new(Direct::new(tls))),
             Door::WebSocket => Box::pin(websocket::upgrade(tls, &self.host.rules)).await,
-        };
-        if let Some(wire) = wire {
-            serve(wire, &self.host).await;
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) async fn run(stream: &mut Stream, host: &Host, negotiated: Negotiated
         run.with(Session::start);
     }
     let end = run.until_end().await;
-    run.finish(end).await;
+    Box::pin(run.finish(end)).await;
 }
 
 impl Run<'_> {
