@@ -14,11 +14,12 @@ import sys
 
 import tree
 
-BASE, SERVICES, BACKENDS, TEST = (
+BASE, SERVICES, BACKENDS, TEST, LOAD = (
     "services/base",
     "services",
     "services/backends",
     "services/test",
+    "loadtest",
 )
 # crate without its `entente-`: (folder above it, level)
 CRATES = {
@@ -48,13 +49,19 @@ CRATES = {
     "demo": (SERVICES, 4),
     "gateway": (SERVICES, 5),
     "acceptance": (TEST, 6),
+    "history": (LOAD, 1),
+    "probe": (LOAD, 1),
+    "relay": (LOAD, 1),
+    "report": (LOAD, 2),
+    "engine": (LOAD, 4),
+    "campaign": (LOAD, 5),
     "loadtest": ("", 6),
     "signal-peer": ("ops/clients", 6),
 }
 # Stand-ins and models: no service depends on them.
 TEST_ONLY = {"kit", "model"}
 # These play clients and partners against a gateway, and may use the stand-ins in their own code.
-PLAYERS = {"acceptance", "demo", "loadtest", "signal-peer"}
+PLAYERS = {"acceptance", "campaign", "demo", "engine", "loadtest", "signal-peer"}
 
 # External crates that cost much to build, to audit or to license, and who may have them.
 # A dev-dependency is free: it ships with nothing.

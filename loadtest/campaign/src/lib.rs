@@ -1,0 +1,1 @@
+//! Faults on a schedule while load runs, and the verdict over the history.

@@ -1,0 +1,1 @@
+//! Load for any XMPP server: scenarios, clients and arrivals.

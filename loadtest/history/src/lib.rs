@@ -1,0 +1,1 @@
+//! What load generators saw, event by event, and whether the promises held.

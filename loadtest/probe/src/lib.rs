@@ -1,0 +1,1 @@
+//! What the processes under test cost: their CPU time, memory and descriptors, and what they publish.

@@ -1,0 +1,1 @@
+//! What a run came to: its figures, their thresholds, their comparison, and the pages that show them.
