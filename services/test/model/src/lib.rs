@@ -6,8 +6,8 @@
 //! - [`takeover`]: claims, state topic, compaction, zombies, snapshots, replay, output counters. It
 //!   shows that what a new owner rebuilds *equals the fold of the log*, whatever died, paused,
 //!   overwrote or was compacted. The other two stand on this and compute the fold from the log.
-//! - [`submit`]: from a sender's stanza to the `h` that covers it: lost reports, stray copies,
-//!   refusals, the twin of the inbound count.
+//! - [`submit`]: from a sender's stanza to the `h` that covers it: lost reports, stray copies, a full
+//!   log, refusals, the twin of the inbound count.
 //! - [`delivery`]: from the mailbox to the receipt: session epochs, stale edges, zombies, resume, the
 //!   twin of the outbound positions.
 //!
@@ -64,18 +64,18 @@ pub enum Bug {
     NoDedupe,
     /// A reader of the state topic takes the last value, whoever wrote it.
     NoEpochCheck,
-    /// The fold does not wait for a message's predecessor.
-    NoLink,
     /// The owner reads an old session's acknowledgement in the new session's map.
     NoSessionCheck,
     /// The covered offset is written before the values that it covers.
     OffsetBeforeEffect,
-    /// The edge answers an error without waiting for the verdict of the log.
+    /// What the log did not take is answered with an error, whatever became of earlier copies.
     RefuseWithoutVerdict,
     /// Replay applies every record to every slice, whatever the slice reflects already.
     ReplayWithoutStamps,
     /// The settle command follows the write to the socket, not the device's acknowledgement.
     SettleBySocketWrite,
+    /// A message is submitted while the one before it has no outcome.
+    SubmitAhead,
     /// Input is deleted up to a covered offset that was written, but not read back.
     TrimUnread,
     /// The twin keeps `h` without the refusals below it.

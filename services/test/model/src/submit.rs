@@ -2,9 +2,11 @@
 //!
 //! | in the model | the mechanism in words |
 //! |---|---|
-//! | `log` | the recipient shard's input: messages and refusals, in any order that routers cause |
+//! | `log` | the recipient shard's input, in any order that routers cause |
 //! | `Copies` | copies of a message under way to the log: one the edge waits for, and stray ones that a router may still append, or not, after the edge, or the edge's patience, is gone |
 //! | `Submit`, `Land`, `GiveUp`, `Drop` | append and its outcomes: reported, durable with the report lost, late, never |
+//! | `Full` | the log surely did not take the copy: nothing is answered, the connection is closed, and the twin waits for a resume |
+//! | `Refuse`, `unfit` | one message at most that no log takes (it is too large): an error without an attempt, each time it comes |
 //! | `Session` | the edge's memory of one session: what came in and what became of it |
 //! | `Twin` | the session's `h`, and the refusals below it, in the memory of the owner of the sender's shard |
 //! | `Report`, `Ack` | the edge tells the twin, and only what the twin has goes out as `<a h=…/>`; errors are written before the `h` that covers them |
@@ -18,15 +20,16 @@
 //! - Edges are interchangeable, so a session's edge is only alive or dead. Two sessions die apart,
 //!   which includes their dying together. A stale edge that still submits is a stray copy.
 //! - A broken network between client and edge is a dead edge: the client cannot tell them apart.
-//! - The link names the sender's previous message. All messages go to one recipient; pairs are
-//!   independent of each other.
+//! - All messages go to one recipient; pairs are independent of each other, and so are their lanes.
 //!
 //! What the implementation relies on, found with this model:
-//! - A refusal is a record in the recipient's shard and the fold's verdict decides: an earlier
-//!   attempt at the same id, by an edge that died, may be in the log already. An edge that answers
-//!   an error without the verdict can refuse what is delivered.
-//! - A message that comes after its refusal (the edge died before the error was out, and the client
-//!   sent again) is acknowledged from its `Appended`, so the fold owes the sender a failure notice.
+//! - A message is submitted only when those before it of the same session and shard are durable or
+//!   refused. Then the log never has a later one without the earlier, whatever is lost, and what is
+//!   sent again needs no link to its predecessor.
+//! - A message that the log did not take is not answered with an error. An attempt at the same id,
+//!   by a session that nobody remembers, may be in the log or on its way there, and where the log
+//!   takes no message it takes no verdict. So the connection closes and the client sends again.
+//! - What is refused is refused by what it is, before any attempt: then each copy of it is refused.
 //! - The twin keeps the refusals below its `h` until the client has acknowledged the errors. `h`
 //!   alone would, in `<resumed/>`, turn an error that was lost with the edge into an acceptance.
 
@@ -36,7 +39,7 @@ mod state;
 
 use stateright::{Model, Property};
 
-pub use fold::{Fold, Record, Verdict};
+pub use fold::Fold;
 pub use state::{Client, Copies, Session, State, Twin, View};
 
 use crate::Bug;
@@ -55,8 +58,8 @@ pub struct Submit {
     bug: Bug,
     attempts: usize,
     deaths: usize,
+    fulls: usize,
     owners: usize,
-    refusals: usize,
     senders: usize,
 }
 
@@ -71,6 +74,8 @@ pub enum Action {
     Drop(usize),
     /// The sender's edge dies.
     EdgeDies(usize),
+    /// The log did not take the awaited copy.
+    Full(usize),
     /// The edge waits for a report no longer.
     GiveUp(usize),
     /// The awaited copy is appended; whether the report arrives.
@@ -79,8 +84,8 @@ pub enum Action {
     OwnerDies(usize),
     /// The client, its session lost, binds afresh.
     Rebind(usize),
-    /// The router refuses; whether the edge learns the verdict.
-    Refuse(usize, bool),
+    /// A message that no log takes is refused.
+    Refuse(usize),
     /// The edge reports to the twin.
     Report(usize),
     /// The client resumes on the other edge.
@@ -100,12 +105,13 @@ impl Seeded for Submit {
         (Bug::AckBeforeAppend, 1, "no acknowledged loss"),
         (Bug::AckBeforeTwin, 1, "h never goes back"),
         (Bug::NoDedupe, 1, "effectively once"),
-        (Bug::NoLink, 1, "fifo per sender"),
         (
             Bug::RefuseWithoutVerdict,
             1,
             "never both accepted and refused",
         ),
+        (Bug::RefuseWithoutVerdict, 1, "fifo per sender"),
+        (Bug::SubmitAhead, 1, "fifo per sender"),
         (Bug::TwinForgetsErrors, 1, "no acknowledged loss"),
     ];
 
@@ -115,16 +121,16 @@ impl Seeded for Submit {
                 bug,
                 attempts: 1,
                 deaths: 1,
+                fulls: 1,
                 owners: 0,
-                refusals: 0,
                 senders: 2,
             },
             _ => Self {
                 bug,
                 attempts: 2,
                 deaths: 2,
-                owners: 1,
-                refusals: 1,
+                fulls: 2,
+                owners: 2,
                 senders: 1,
             },
         }
@@ -163,20 +169,27 @@ impl Submit {
         if twin && state.owner_deaths < self.owners {
             actions.push(Action::OwnerDies(sender));
         }
-        // In order: nothing new before what an unknown outcome left open.
-        let open = (first..first + session.received).find(|id| session.views[*id] == View::Open);
-        if let Some(id) = open {
-            if state.attempts[id] < self.attempts + usize::from(state.edge_deaths > 0) {
-                actions.push(Action::Submit(id));
-            }
-            if state.refusals < self.refusals {
-                actions.push(Action::Refuse(id, true));
-                actions.push(Action::Refuse(id, false));
-            }
+        // In order: nothing goes to the log before what came earlier is there.
+        let ahead = self.bug == Bug::SubmitAhead;
+        let next = (first..first + session.received).find(|id| match session.views[*id] {
+            View::Open => true,
+            View::Waiting => !ahead,
+            View::Appended | View::Refused => false,
+        });
+        let Some(id) = next.filter(|id| session.views[*id] == View::Open) else {
+            return;
+        };
+        if state.unfit == Some(id) {
+            actions.push(Action::Refuse(id));
+            return;
+        }
+        let again = usize::from(state.edge_deaths > 0) + state.fulls;
+        if state.attempts[id] < self.attempts + again {
+            actions.push(Action::Submit(id));
         }
     }
 
-    fn copies(state: &State, actions: &mut Vec<Action>) {
+    fn copies(&self, state: &State, actions: &mut Vec<Action>) {
         for (id, copies) in state.copies.iter().enumerate() {
             if copies.awaited {
                 actions.extend([
@@ -184,6 +197,10 @@ impl Submit {
                     Action::Land(id, false),
                     Action::GiveUp(id),
                 ]);
+                // An edge that died learns of nothing: that is `Drop`.
+                if state.fulls < self.fulls {
+                    actions.push(Action::Full(id));
+                }
             }
             if copies.stray > 0 {
                 actions.push(Action::Stray(id));
@@ -200,14 +217,14 @@ impl Model for Submit {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::start()]
+        [None, Some(0), Some(1)].map(State::start).into()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         for sender in 0..self.senders {
             self.sender(state, sender, actions);
         }
-        Self::copies(state, actions);
+        self.copies(state, actions);
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
@@ -217,6 +234,7 @@ impl Model for Submit {
             Action::Attach(sender) | Action::Report(sender) => state.report(sender, self.bug),
             Action::Drop(id) => state.drop_copy(id),
             Action::EdgeDies(sender) => state.edge_dies(sender),
+            Action::Full(id) => state.full(id, self.bug),
             Action::GiveUp(id) => state.give_up(id),
             Action::Land(id, reported) => state.land(id, reported),
             Action::OwnerDies(sender) => {
@@ -224,12 +242,12 @@ impl Model for Submit {
                 state.twins[sender] = None;
             }
             Action::Rebind(sender) => state.rebind(sender),
-            Action::Refuse(id, heard) => state.refuse(id, heard, self.bug),
+            Action::Refuse(id) => state.refuse(id),
             Action::Resume(sender) => state.resume(sender),
             Action::Send(sender) => state.send(sender),
             Action::Stray(id) => {
                 state.copies[id].stray -= 1;
-                state.log.push(Record::Message(id));
+                state.log.push(id);
             }
             Action::Submit(id) => state.submit(id),
         }

@@ -2,15 +2,13 @@
 
 use stateright::Property;
 
-use super::{Fold, MESSAGES, RANGE, SENDER_OF, State, Submit, Verdict};
+use super::{Fold, MESSAGES, RANGE, SENDER_OF, State, Submit};
 
 pub(super) fn all() -> Vec<Property<Submit>> {
     vec![
         Property::always("no acknowledged loss", |model: &Submit, state: &State| {
             let fold = folded(model, state);
-            acknowledged(state).all(|id| {
-                fold.verdicts[id] == Verdict::Accepted || fold.noticed[id] || state.errors[id]
-            })
+            acknowledged(state).all(|id| fold.accepted.contains(&id) || state.errors[id])
         }),
         Property::always(
             "never both accepted and refused",
@@ -43,18 +41,15 @@ pub(super) fn all() -> Vec<Property<Submit>> {
             |model: &Submit, state: &State| folded(model, state).suppressed,
         ),
         Property::sometimes(
-            "a message was held for its predecessor",
-            |model: &Submit, state: &State| folded(model, state).released,
-        ),
-        Property::sometimes(
-            "a refusal came after the message and was void",
-            |model: &Submit, state: &State| folded(model, state).voided,
-        ),
-        Property::sometimes(
-            "an acknowledged message got a failure notice",
+            "a message was refused and the next one accepted",
             |model: &Submit, state: &State| {
-                let fold = folded(model, state);
-                acknowledged(state).any(|id| fold.noticed[id] && !state.errors[id])
+                state.errors[0] && folded(model, state).accepted.contains(&1)
+            },
+        ),
+        Property::sometimes(
+            "what a full log did not take was delivered later",
+            |model: &Submit, state: &State| {
+                state.fulls > 0 && folded(model, state).accepted.starts_with(&[0, 1])
             },
         ),
         Property::sometimes(

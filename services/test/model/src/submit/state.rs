@@ -1,6 +1,6 @@
 //! The state of the submission model and what one step does to it.
 
-use super::{Bug, Fold, MESSAGES, RANGE, Record, SENDER_OF, SENDERS, Verdict};
+use super::{Bug, MESSAGES, RANGE, SENDER_OF, SENDERS};
 
 /// What the edge knows of a message of a session.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -57,7 +57,9 @@ pub struct Copies {
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub struct State {
     /// The recipient shard's input.
-    pub log: Vec<Record>,
+    pub log: Vec<usize>,
+    /// The message that no log takes.
+    pub unfit: Option<usize>,
     /// Per sender.
     pub clients: [Client; SENDERS],
     /// Errors that reached their client.
@@ -74,8 +76,8 @@ pub struct State {
     pub edge_deaths: usize,
     /// Owners that died.
     pub owner_deaths: usize,
-    /// Refusals.
-    pub refusals: usize,
+    /// Copies that the log did not take.
+    pub fulls: usize,
     /// The last session came by `<resumed/>`.
     pub resumed: bool,
     /// The last session came by `<failed/>` and a fresh bind.
@@ -84,7 +86,7 @@ pub struct State {
 
 impl State {
     /// Both senders bound, nothing sent.
-    pub fn start() -> Self {
+    pub fn start(unfit: Option<usize>) -> Self {
         let session = Session {
             received: 0,
             views: [View::Open; MESSAGES],
@@ -92,6 +94,7 @@ impl State {
         };
         Self {
             log: Vec::new(),
+            unfit,
             clients: Default::default(),
             errors: [false; MESSAGES],
             sessions: [Some(session.clone()), Some(session)],
@@ -100,7 +103,7 @@ impl State {
             attempts: [0; MESSAGES],
             edge_deaths: 0,
             owner_deaths: 0,
-            refusals: 0,
+            fulls: 0,
             resumed: false,
             rebound: false,
         }
@@ -129,7 +132,7 @@ impl State {
     /// The awaited copy becomes durable.
     pub fn land(&mut self, id: usize, reported: bool) {
         self.copies[id].awaited = false;
-        self.log.push(Record::Message(id));
+        self.log.push(id);
         self.view(id, if reported { View::Appended } else { View::Open });
     }
 
@@ -150,17 +153,21 @@ impl State {
         }
     }
 
-    /// The router refuses: the refusal goes into the log, whose verdict may be that the message is
-    /// accepted already.
-    pub fn refuse(&mut self, id: usize, heard: bool, bug: Bug) {
-        self.refusals += 1;
-        self.log.push(Record::Refused(id));
-        let void = Fold::of(&self.log, bug).verdicts[id] != Verdict::Refused;
-        match (heard, void && bug != Bug::RefuseWithoutVerdict) {
-            (false, _) => {}
-            (true, true) => self.view(id, View::Appended),
-            (true, false) => self.view(id, View::Refused),
+    /// The log surely did not take the awaited copy. The client hears nothing of it but the end of
+    /// its connection; the twin stays.
+    pub fn full(&mut self, id: usize, bug: Bug) {
+        self.fulls += 1;
+        self.copies[id].awaited = false;
+        if bug == Bug::RefuseWithoutVerdict {
+            self.view(id, View::Refused);
+        } else {
+            self.sessions[SENDER_OF[id]] = None;
         }
+    }
+
+    /// No log takes the message: it is answered without an attempt.
+    pub fn refuse(&mut self, id: usize) {
+        self.view(id, View::Refused);
     }
 
     fn handled(&self, sender: usize, bug: Bug) -> usize {

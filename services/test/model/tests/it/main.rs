@@ -76,7 +76,7 @@ fn takeover_notices_every_seeded_bug() {
 
 #[test]
 fn submission_holds_in_every_state() {
-    holds::<Submit>(&[50_000, 500_000]);
+    holds::<Submit>(&[500_000, 300_000]);
 }
 
 #[test]
