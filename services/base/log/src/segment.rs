@@ -20,6 +20,8 @@ mod read;
 mod recent;
 mod recover;
 mod shared;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod writer;
 
 use std::fmt;

@@ -2,6 +2,12 @@
 //!
 //! What was not synced is lost on power failure in part, down to single bytes. A failed sync
 //! forgets what it should have written, as Linux does: later syncs succeed without it.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a disk of tests: what it cannot do fails the test"
+)]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use entente_log::segment::disk::{Disk, DiskFile, Held};
 use parking_lot::{Condvar, Mutex};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::disk::{Disk, DiskFile, Held};
+
+/// See the module. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SimDisk(Arc<Inner>);
+pub struct SimDisk(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -30,6 +38,8 @@ struct State {
     locked: Arc<AtomicBool>,
     plan: Plan,
     syncs: u64,
+    /// Syncs since the last one that failed.
+    since_failure: Option<u64>,
     held: bool,
 }
 
@@ -37,15 +47,15 @@ type Names = BTreeMap<PathBuf, Arc<Mutex<Content>>>;
 
 /// What goes wrong next.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Bytes that all files together may have.
-    pub(crate) space: Option<usize>,
+    pub space: Option<usize>,
     /// The next write stops after so many bytes.
-    pub(crate) tear_write: Option<usize>,
+    pub tear_write: Option<usize>,
     /// The next sync fails.
-    pub(crate) fail_sync: bool,
+    pub fail_sync: bool,
     /// Syncs wait until this is taken back.
-    pub(crate) hold_sync: bool,
+    pub hold_sync: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -74,62 +84,74 @@ impl Change {
 }
 
 impl SimDisk {
-    pub(crate) fn plan(&self, change: impl FnOnce(&mut Plan)) {
+    /// Changes what goes wrong from now on.
+    pub fn plan(&self, change: impl FnOnce(&mut Plan)) {
         change(&mut self.0.state.lock().plan);
         self.0.released.notify_all();
     }
 
-    pub(crate) fn syncs(&self) -> u64 {
+    /// How often a file was synced, also in vain.
+    pub fn syncs(&self) -> u64 {
         self.0.state.lock().syncs
     }
 
+    /// Syncs after the last one that failed; none if no sync failed since the machine came up.
+    pub fn syncs_since_failure(&self) -> Option<u64> {
+        self.0.state.lock().since_failure
+    }
+
     /// Whether a sync is being held back now.
-    pub(crate) fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.0.state.lock().held
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// Bytes of all files together.
+    pub fn bytes(&self) -> usize {
         self.0.state.lock().bytes()
     }
 
-    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+    /// The segment files, in the order of their names.
+    pub fn segments(&self) -> Vec<PathBuf> {
         let state = self.0.state.lock();
         let is_segment = |path: &&PathBuf| path.extension().is_some_and(|end| end == "log");
         state.names.keys().filter(is_segment).cloned().collect()
     }
 
     /// Changes the bytes of a file, on the disk too.
-    pub(crate) fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let file = Arc::clone(&self.0.state.lock().names[path]);
         let mut content = file.lock();
         change(&mut content.live);
         content.durable = content.live.clone();
     }
 
-    pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
+    /// The bytes of a file as a process sees them.
+    pub fn content(&self, path: &Path) -> Vec<u8> {
         let file = Arc::clone(&self.0.state.lock().names[path]);
         let content = file.lock();
         content.live.clone()
     }
 
-    pub(crate) fn names(&self) -> Vec<PathBuf> {
+    /// The names of all files.
+    pub fn names(&self) -> Vec<PathBuf> {
         self.0.state.lock().names.keys().cloned().collect()
     }
 
     /// What would be left of a file whatever happens; empty if there is none.
-    pub(crate) fn durable(&self, path: &Path) -> Vec<u8> {
+    pub fn durable(&self, path: &Path) -> Vec<u8> {
         let file = self.0.state.lock().names.get(path).cloned();
         file.map(|file| file.lock().durable.clone())
             .unwrap_or_default()
     }
 
-    pub(crate) fn forget(&self, path: &Path) {
+    /// Removes a file behind the log's back.
+    pub fn forget(&self, path: &Path) {
         self.0.state.lock().names.remove(path);
     }
 
     /// The disk as it is when the machine comes back: what was not synced is kept in part. Whoever
     /// still has the old one writes to nowhere.
-    pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
+    pub fn after_power_loss(&self, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let state = self.0.state.lock();
         let names = if rng.random() {
@@ -325,6 +347,7 @@ impl DiskFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.0.0.state.lock();
         state.syncs += 1;
+        state.since_failure = state.since_failure.map(|syncs| syncs + 1);
         // Only what is there now, however long it takes.
         let changes: Vec<Change> = self.1.lock().unsynced.drain(..).collect();
         while state.plan.hold_sync {
@@ -333,6 +356,7 @@ impl DiskFile for SimFile {
         }
         state.held = false;
         if std::mem::take(&mut state.plan.fail_sync) {
+            state.since_failure = Some(0);
             return Err(io::ErrorKind::Other.into());
         }
         let mut content = self.1.lock();

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use entente_core::ByteSize;
+use entente_log::segment::sim::SimDisk;
 use entente_log::{Log, SegmentConfig};
 
-use crate::disk::SimDisk;
 use crate::faults::{config, open, payload, stored};
 use crate::recovery::try_open;
 

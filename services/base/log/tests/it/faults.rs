@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{ByteSize, Offset};
+use entente_log::segment::sim::SimDisk;
 use entente_log::{Fsync, Health, Log, LogError, SegmentConfig, SegmentLog};
 
 use crate::conformance::Folder;
-use crate::disk::SimDisk;
 
 /// Without a file that is written ahead: a plan for the next write means the writer's.
 pub(crate) fn plain(partitions: u32) -> SegmentConfig {

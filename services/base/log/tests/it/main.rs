@@ -5,8 +5,6 @@ mod ahead;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-mod disk;
-#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod memory;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use entente_core::{ByteSize, Offset};
+use entente_log::segment::sim::SimDisk;
 use entente_log::{Log, LogError, SegmentConfig, SegmentLog};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
-use crate::disk::SimDisk;
 use crate::faults::open;
 
 const PARTITIONS: u32 = 3;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{ByteSize, Offset};
+use entente_log::segment::sim::SimDisk;
 use entente_log::{Fsync, Log, LogError, OpenError, Recovered, SegmentConfig, SegmentLog};
 
 use crate::conformance::Folder;
-use crate::disk::SimDisk;
 use crate::faults::{config, open, payload, plain, stored};
 
 pub(crate) fn try_open(
