@@ -17,6 +17,7 @@
 //! **Invariants**
 //! - [`ToEdge::Handled`] covers a position only after that stanza was appended durably, refused by a
 //!   [`ToEdge::Refused`] *earlier in the stream*, or needs nothing.
+//! - Only what no log ever takes is refused. What a log did not take closes the session.
 //! - A session that lost its place gets [`ToEdge::Closed`] and nothing after it.
 //! - An edge that loses the stream treats every session on it as detached: it re-attaches or closes.
 
@@ -174,7 +175,7 @@ pub enum ToEdge {
         /// The contiguous prefix.
         through: Position,
     },
-    /// A submitted stanza was not accepted: write its error at this outbound position.
+    /// A submitted stanza can never be accepted: write its error at this outbound position.
     Refused {
         /// The session.
         session: SessionId,
@@ -238,6 +239,8 @@ pub fn credit_cost(content: &Content) -> u32 {
 pub enum CloseReason {
     /// A newer session of the same account took its place.
     Conflict,
+    /// The log did not take what the session sent: send it again later. The session may be resumed.
+    Full,
     /// The account was erased, or enlisted anew with another identity key.
     Revoked,
     /// The device acknowledged nothing for too long with a full window.

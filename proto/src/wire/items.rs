@@ -243,6 +243,7 @@ fn read_resume_key(key: proto::ResumeKey) -> Result<ResumeKey, Malformed> {
 const fn close_reason(why: CloseReason) -> proto::CloseReason {
     match why {
         CloseReason::Conflict => proto::CloseReason::Conflict,
+        CloseReason::Full => proto::CloseReason::Full,
         CloseReason::Revoked => proto::CloseReason::Revoked,
         CloseReason::Stalled => proto::CloseReason::Stalled,
         CloseReason::Unavailable => proto::CloseReason::Unavailable,
@@ -252,6 +253,7 @@ const fn close_reason(why: CloseReason) -> proto::CloseReason {
 fn read_close_reason(why: i32) -> CloseReason {
     match proto::CloseReason::try_from(why) {
         Ok(proto::CloseReason::Conflict) => CloseReason::Conflict,
+        Ok(proto::CloseReason::Full) => CloseReason::Full,
         Ok(proto::CloseReason::Revoked) => CloseReason::Revoked,
         Ok(proto::CloseReason::Stalled) => CloseReason::Stalled,
         Ok(proto::CloseReason::Unavailable | proto::CloseReason::Unspecified) | Err(_) => {

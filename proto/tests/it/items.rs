@@ -148,6 +148,7 @@ fn fault() -> impl Strategy<Value = Fault> {
 fn to_edge() -> impl Strategy<Value = ToEdge> {
     let close = prop_oneof![
         Just(CloseReason::Conflict),
+        Just(CloseReason::Full),
         Just(CloseReason::Revoked),
         Just(CloseReason::Stalled),
         Just(CloseReason::Unavailable)

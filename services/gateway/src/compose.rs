@@ -139,6 +139,7 @@ impl Node {
             tasks: ground.tasks.clone(),
             metrics: ground.metrics.clone(),
             ready: ground.readiness.condition("shards"),
+            takes: ground.readiness.condition("log"),
         };
         let router = router::build(config.router.clone(), shards)?.service;
         let directory = DirectoryClient::local(Arc::<router::Service>::clone(&router));

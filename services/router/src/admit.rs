@@ -1,19 +1,27 @@
 //! admit, resolve: from a session's stanza to a record for the recipient's partition.
 //!
-//! In: envelopes that the edge stamped. Out: records with a ticket, or ephemeral stanzas passed to
-//! the owner of the recipient's shard. Who the sender is was settled at bind: an envelope that says
+//! In: envelopes that the edge stamped. Out: stanzas in their lanes, or ephemeral ones passed to the
+//! owner of the recipient's shard. Who the sender is was settled at bind: an envelope that says
 //! otherwise is a fault of the edge and goes nowhere.
 
 use bytes::Bytes;
-use entente_core::{AccountId, Class, Content, Envelope, Position, SessionId, ShardId};
-use entente_proto::edge::{ToEdge, credit_cost};
-use entente_shard::{Command, Record};
+use entente_core::{
+    AccountId, Class, Content, Envelope, Fault, FaultKind, Position, SessionId, ShardId,
+};
+use entente_proto::edge::{CloseReason, ToEdge, credit_cost};
+use entente_shard::Command;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::append::Ticket;
 use crate::error::RouterError;
 use crate::events::Step;
 use crate::owner::{Call, Owner};
+use crate::twin::Refusal;
+
+/// The longest durable stanza. Far below what a log takes as one record, and far above what an edge
+/// lets through: a stanza that a log takes today and not tomorrow could be delivered and refused.
+const STANZA_BYTES: usize = 512 * 1024;
+
+const TOO_LARGE: Fault = Fault::new(FaultKind::PeerMisbehaved, "the stanza is too large");
 
 impl Owner {
     pub(crate) fn submit(
@@ -33,17 +41,16 @@ impl Owner {
             return Ok(());
         }
         twin.received = envelope.position;
-        let serial = twin.serial;
         let shard = match twin.peer {
             Some((peer, shard)) if peer == envelope.to => shard,
             _ => self.ground.placement.of_account(envelope.to),
         };
         twin.peer = Some((envelope.to, shard));
         match envelope.class {
-            Class::Durable => {
-                twin.appending += 1;
-                self.keep(account, (serial, shard), envelope);
+            Class::Durable if envelope.payload.len() > STANZA_BYTES => {
+                self.refuse(account, envelope);
             }
+            Class::Durable => self.keep(account, shard, &envelope),
             Class::Ephemeral => {
                 twin.done(envelope.position);
                 self.tell_handled(account);
@@ -53,20 +60,28 @@ impl Owner {
         Ok(())
     }
 
-    fn keep(&mut self, account: AccountId, (serial, shard): (u64, ShardId), envelope: Envelope) {
-        let partition = shard.index();
-        let record = Record::envelope(&envelope, &self.ground.seal);
-        let ticket = Ticket::Stanza {
-            account,
-            serial,
-            position: envelope.position,
-            to: envelope.to,
-            id: envelope.id,
+    /// Answers a stanza that no log takes. It is never tried, whoever sends it and how often: so
+    /// none of its copies is stored, and the error is true.
+    fn refuse(&mut self, account: AccountId, envelope: Envelope) {
+        let Some(twin) = self.twins.get_mut(&account) else {
+            return;
         };
-        self.outgoing
-            .entry(partition)
-            .or_default()
-            .push((record, ticket));
+        let inbound = envelope.position;
+        let refusal = twin.refuse(Refusal {
+            position: inbound,
+            inbound,
+            id: envelope.id,
+            to: envelope.to,
+            fault: TOO_LARGE,
+        });
+        let (session, edge) = (twin.session, twin.edge);
+        let too_many = twin.owes(self.ground.config.window_stanzas);
+        self.ground.events.count(Step::Refused, 1);
+        self.tell_refused(edge, session, refusal);
+        self.tell_handled(account);
+        if too_many {
+            self.close(session, CloseReason::Stalled);
+        }
     }
 
     /// The first stanza to a peer on a day is noted, so that the peer hears of a new identity key.

@@ -1,23 +1,23 @@
 //! append: from records to `Appended`, and what each outcome means.
 //!
 //! **Invariants**
-//! - A stanza is done only when its batch is durable, or when its refusal is on the way to the edge.
-//! - An unknown outcome is never told as accepted or refused: the session is closed, and the device
-//!   sends again with the same id.
+//! - A stanza is done only when its batch is durable.
+//! - Neither an unknown outcome nor a full log is told as accepted or refused: the connection is
+//!   closed, and the device sends again with the same id.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entente_core::{AccountId, Counter, Fault, FaultKind, Position, SessionId};
+use entente_core::{Counter, Fault, FaultKind, SessionId};
 use entente_log::LogError;
-use entente_proto::edge::{CloseReason, EdgeId, ToEdge};
+use entente_proto::edge::{EdgeId, ToEdge};
 use entente_shard::{Command, Fenced, Output, OutputItem, Record, Target, WakeUp};
 use tokio::time::Instant;
 
 use crate::error::RouterError;
-use crate::events::Step;
+use crate::lane::{Kept, LaneId};
 use crate::owner::{Busy, Owner};
 use crate::twin::Refusal;
 
@@ -34,10 +34,6 @@ const OUTPUT_BYTES: usize = 256 * 1024;
 
 pub(crate) const FULL: Fault =
     Fault::new(FaultKind::Overloaded, "the gateway cannot store this now");
-const UNAVAILABLE: Fault = Fault::new(
-    FaultKind::Unavailable,
-    "the gateway cannot store anything now",
-);
 
 /// For whom a record is appended.
 #[derive(Debug)]
@@ -46,15 +42,12 @@ pub(crate) enum Ticket {
     Commands(Vec<Command>),
     /// Outputs to a target.
     Outputs { target: Target, through: Counter },
-    /// A device's stanza.
-    Stanza {
-        account: AccountId,
-        serial: u64,
-        position: Position,
-        to: AccountId,
-        id: Bytes,
-    },
+    /// Stanzas of one session for one partition, kept to be repeated like commands.
+    Stanzas { lane: LaneId, kept: Vec<Kept> },
 }
+
+/// Records that are stored together or not at all, and for whom.
+pub(crate) type Parcel = (Vec<Bytes>, Ticket);
 
 /// What became of one batch.
 #[derive(Debug)]
@@ -98,7 +91,7 @@ impl Owner {
         self.outgoing
             .entry(partition)
             .or_default()
-            .push((record, ticket));
+            .push((vec![record], ticket));
     }
 
     /// Takes outputs that the fold emitted, one batch per target at a time, so that they reach the
@@ -136,7 +129,7 @@ impl Owner {
                     self.outgoing
                         .entry(shard.index())
                         .or_default()
-                        .push((record, ticket));
+                        .push((vec![record], ticket));
                 }
                 Target::Wake => self.append_wakes(outputs, ticket),
             }
@@ -164,12 +157,13 @@ impl Owner {
         self.watch(append, vec![ticket], 0);
     }
 
-    /// Hands each partition's records to the log. The calls themselves fix the order.
+    /// Hands each partition's parcels to the log. The calls themselves fix the order.
     pub(crate) fn flush_appends(&mut self) {
-        for (partition, records) in std::mem::take(&mut self.outgoing) {
+        for (partition, parcels) in std::mem::take(&mut self.outgoing) {
             let (mut batch, mut tickets, mut bytes) = (Vec::new(), Vec::new(), 0);
-            for (record, ticket) in records {
-                if bytes + record.len() > BATCH_BYTES && !batch.is_empty() {
+            for (records, ticket) in parcels {
+                let more: usize = records.iter().map(Bytes::len).sum();
+                if bytes + more > BATCH_BYTES && !batch.is_empty() {
                     let append = self
                         .ground
                         .log
@@ -177,8 +171,8 @@ impl Owner {
                     self.watch(append, std::mem::take(&mut tickets), bytes);
                     bytes = 0;
                 }
-                bytes += record.len();
-                batch.push(record);
+                bytes += more;
+                batch.extend(records);
                 tickets.push(ticket);
             }
             let append = self.ground.log.append(partition, batch);
@@ -207,23 +201,10 @@ impl Owner {
             match ticket {
                 Ticket::Commands(commands) => self.commands_reported(commands, report.outcome)?,
                 Ticket::Outputs { target, through } => {
-                    self.outputs_reported(target, through, report.outcome);
+                    self.outputs_reported(target, through, report.outcome)?;
                 }
-                Ticket::Stanza {
-                    account,
-                    serial,
-                    position,
-                    to,
-                    id,
-                } => {
-                    let twin = self
-                        .twins
-                        .get(&account)
-                        .filter(|twin| twin.serial == serial);
-                    if twin.is_some() {
-                        let stanza = (position, to, id);
-                        self.stanza_reported(account, stanza, report.outcome)?;
-                    }
+                Ticket::Stanzas { lane, kept } => {
+                    self.stanzas_reported(lane, kept, report.outcome)?;
                 }
             }
         }
@@ -254,62 +235,22 @@ impl Owner {
         target: Target,
         through: Counter,
         outcome: Result<(), LogError>,
-    ) {
-        if outcome.is_ok() {
-            self.busy.remove(&target);
-            self.sent.insert(target, through);
-        } else {
-            // The batch may be there: the target ignores what it has. The next tick tries again.
-            self.shard.untake_outputs(target);
-            self.busy.insert(target, Busy::Failed);
-        }
-    }
-
-    fn stanza_reported(
-        &mut self,
-        account: AccountId,
-        (position, to, id): (Position, AccountId, Bytes),
-        outcome: Result<(), LogError>,
     ) -> Result<(), RouterError> {
-        let Some(twin) = self.twins.get_mut(&account) else {
-            return Ok(());
-        };
-        twin.appending = twin.appending.saturating_sub(1);
-        let (session, edge, attached) = (twin.session, twin.edge, twin.detached.is_none());
         match outcome {
             Ok(()) => {
-                twin.done(position);
-                self.ground.events.count(Step::Appended, 1);
-                self.note_peer(account, to)?;
+                self.busy.remove(&target);
+                self.sent.insert(target, through);
             }
-            Err(LogError::UnknownOutcome) => self.close(session, CloseReason::Unavailable),
-            // Kept also for a device that is away: were the stanza sent again instead, it would come
-            // after those that were accepted behind it.
-            Err(error) => {
-                let fault = match error {
-                    LogError::Busy | LogError::Full | LogError::TooLarge => FULL,
-                    _ => UNAVAILABLE,
-                };
-                let inbound = position;
-                let refusal = twin.refuse(Refusal {
-                    position,
-                    inbound,
-                    id,
-                    to,
-                    fault,
-                });
-                let too_many = twin.owes(self.ground.config.window_stanzas);
-                self.ground.events.count(Step::Refused, 1);
-                if attached {
-                    self.tell_refused(edge, session, refusal);
-                }
-                if too_many {
-                    self.close(session, CloseReason::Stalled);
-                }
+            Err(LogError::Unavailable) if self.ground.has_failed() => {
+                return Err(RouterError::LogFailed);
+            }
+            // The batch may be there: the target ignores what it has. The next tick tries again.
+            Err(_) => {
+                self.shard.untake_outputs(target);
+                self.busy.insert(target, Busy::Failed);
             }
         }
-        self.tell_handled(account);
-        self.resume_when_quiet(account)
+        Ok(())
     }
 
     pub(crate) fn tell_refused(&mut self, edge: EdgeId, session: SessionId, refusal: Refusal) {

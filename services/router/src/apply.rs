@@ -79,6 +79,7 @@ impl Owner {
         let why = CloseReason::Revoked;
         if let Some(twin) = self.twins.remove(&account) {
             self.sessions.remove(&twin.session);
+            self.drop_lanes(&twin.lanes);
             if twin.detached.is_none() {
                 let session = twin.session;
                 self.tell(twin.edge, ToEdge::Closed { session, why });
@@ -138,6 +139,7 @@ impl Owner {
         let twin = Twin::new(session, epoch, self.serial, opening.edge, last);
         if let Some(old) = self.twins.insert(account, twin) {
             self.sessions.remove(&old.session);
+            self.drop_lanes(&old.lanes);
         }
         self.ground
             .events

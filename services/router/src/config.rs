@@ -17,6 +17,8 @@ pub struct Config {
     pub stall_time: Span,
     /// Stanzas that may wait for the log, in bytes and per shard; then edges are not read.
     pub append_bytes: ByteSize,
+    /// How long stanzas wait for a log that is full or busy; then their connection is closed.
+    pub log_patience: Span,
     /// How often state goes to the store. A restart replays at most what came since.
     pub checkpoint: Span,
     /// Records kept below what the store covers, so that a reader that lags finds them.
@@ -33,6 +35,7 @@ impl Default for Config {
             window_bytes: ByteSize::kib(4 * 1024),
             stall_time: Span::secs(60),
             append_bytes: ByteSize::kib(16 * 1024),
+            log_patience: Span::secs(5),
             checkpoint: Span::secs(2),
             replay_margin: 0,
             sweep: Span::secs(3600),

@@ -177,6 +177,7 @@ impl Owner {
     pub(crate) fn forget(&mut self, account: AccountId) {
         if let Some(twin) = self.twins.remove(&account) {
             self.sessions.remove(&twin.session);
+            self.drop_lanes(&twin.lanes);
             self.settle_now(account);
         }
         if let Some(waiting) = self.resuming.remove(&account) {

@@ -10,6 +10,10 @@ pub enum RouterError {
     /// The log failed under the owner.
     #[error("the log failed: {0}")]
     Log(#[from] LogError),
+    /// The log has failed, by a failed sync or write, and acknowledges nothing until it is opened
+    /// anew: what is on the disk is for a recovery to say.
+    #[error("the log has failed, and has to be opened anew")]
+    LogFailed,
     /// The shard's rows do not reach back to what the log still has.
     #[error("the store covers less than the log has dropped: restore the store from a copy")]
     LostRows,
@@ -25,11 +29,17 @@ pub enum RouterError {
 }
 
 impl RouterError {
+    /// Whether nothing but another process can go on. Claiming back what another process owns would
+    /// only make the two take turns.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Fenced | Self::LogFailed | Self::LostRows)
+    }
+
     /// Who is to blame, and whether to retry.
     pub const fn kind(&self) -> FaultKind {
         match self {
             Self::Fenced => FaultKind::Conflict,
-            Self::Log(_) | Self::UnknownOutcome => FaultKind::Unavailable,
+            Self::Log(_) | Self::LogFailed | Self::UnknownOutcome => FaultKind::Unavailable,
             Self::LostRows | Self::Store(_) => FaultKind::Internal,
         }
     }

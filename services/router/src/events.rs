@@ -14,6 +14,7 @@ pub(crate) enum Step {
     Appended,
     Delivered,
     Dropped,
+    Parked,
     Refused,
     Resumed,
     Settled,
@@ -28,6 +29,7 @@ impl Label for Step {
             Self::Appended => "appended",
             Self::Delivered => "delivered",
             Self::Dropped => "dropped",
+            Self::Parked => "parked",
             Self::Refused => "refused",
             Self::Resumed => "resumed",
             Self::Settled => "settled",
@@ -100,6 +102,13 @@ impl Events {
 
     pub(crate) fn gave_up(shard: ShardId, error: &RouterError) {
         tracing::error!(%shard, %error, "shard given up");
+    }
+
+    pub(crate) fn log_health(reason: Option<&'static str>) {
+        match reason {
+            Some(reason) => tracing::error!(reason, "the log takes nothing"),
+            None => tracing::info!("the log takes appends again"),
+        }
     }
 
     pub(crate) fn edge_lost(shard: ShardId) {

@@ -3,15 +3,15 @@
 //! In: sessions' stanzas and acknowledgements from connection nodes, calls of the identity service.
 //! Out: records in the log, deliveries to sessions, wake-ups for push.
 //!
-//! One task owns one shard (`owner`); its stages are files: `admit`, `append`,
-//! `apply`, `deliver`, `settle`. Nothing is shared between shards but the log.
+//! One task owns one shard (`owner`); its stages are files: `admit`, `lane`, `append`, `apply`,
+//! `deliver`, `settle`. Nothing is shared between shards but the log.
 //!
 //! **Invariants**
 //! - A stanza is acknowledged from an `Appended` of the log and from nothing else.
 //! - Everything that an owner causes goes through its own fold, fenced by its epoch.
 //! - A session that lost its place gets nothing more, and what it still sends is ignored.
 //! - An owner that cannot tell what became of a record of its own gives the shard up and claims it
-//!   anew.
+//!   anew. One whose log has failed ends, and with it the process: only opening the log anew helps.
 
 mod admit;
 mod append;
@@ -22,6 +22,8 @@ mod directory;
 mod edges;
 mod error;
 mod events;
+mod health;
+mod lane;
 mod owner;
 mod resume;
 mod service;

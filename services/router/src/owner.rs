@@ -16,7 +16,7 @@ use bytes::Bytes;
 use entente_core::{
     AccountId, Counter, Epoch, Fault, IdMap, Offset, Placement, SealKey, Sequence, SessionId,
 };
-use entente_log::{Log, LogError, Record, Tail};
+use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
 use entente_proto::edge::{CloseReason, EdgeId, Inbound, ResumeKey, ToEdge, ToRouter};
 use entente_shard::{Command, Reply, Shard, StoreError, Target};
@@ -26,12 +26,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::append::{Appending, FULL, Report, Ticket};
+use crate::append::{Appending, FULL, Parcel, Report};
 use crate::config::Config;
 use crate::directory::Read;
 use crate::edges::{Draining, Edge};
 use crate::error::RouterError;
 use crate::events::Events;
+use crate::lane::LaneId;
 use crate::twin::Twin;
 
 /// Batches of edges that one turn takes at most: enough to share one append among many sessions.
@@ -78,6 +79,15 @@ pub(crate) struct Ground {
     pub(crate) tasks: Tasks,
     /// The owners of all shards of this process, by shard.
     pub(crate) peers: Arc<Vec<mpsc::Sender<Call>>>,
+}
+
+impl Ground {
+    /// Whether a log that says that it is not available will stay so. A full one says that it is full.
+    pub(crate) fn has_failed(&self) -> bool {
+        [&self.log, &self.wake]
+            .iter()
+            .any(|log| log.health() != Health::Ok)
+    }
 }
 
 /// Why a target takes no output batch now.
@@ -130,7 +140,13 @@ pub(crate) struct Owner {
     pub(crate) refused: bool,
     /// Accounts whose window moved in this turn.
     pub(crate) pumps: Vec<AccountId>,
-    pub(crate) outgoing: BTreeMap<u32, Vec<(Bytes, Ticket)>>,
+    /// Lanes that may hand the log a parcel with this turn.
+    pub(crate) moving: Vec<LaneId>,
+    /// Some lane waits for a log that refused it.
+    pub(crate) lanes_wait: bool,
+    /// Bytes that wait in lanes.
+    pub(crate) waiting_bytes: usize,
+    pub(crate) outgoing: BTreeMap<u32, Vec<Parcel>>,
     pub(crate) appending: FuturesUnordered<Appending>,
     pub(crate) appending_bytes: usize,
     pub(crate) settles: IdMap<AccountId, (Epoch, Sequence, u32)>,
@@ -174,6 +190,9 @@ impl Owner {
             commanding: false,
             refused: false,
             pumps: Vec::new(),
+            moving: Vec::new(),
+            lanes_wait: false,
+            waiting_bytes: 0,
             outgoing: BTreeMap::new(),
             appending: FuturesUnordered::new(),
             appending_bytes: 0,
@@ -209,7 +228,8 @@ impl Owner {
             {
                 settling.as_mut().reset(at);
             }
-            let has_room = self.appending_bytes < self.ground.config.append_bytes.get();
+            let waits = self.appending_bytes + self.waiting_bytes;
+            let has_room = waits < self.ground.config.append_bytes.get();
             // No bias: neither a busy edge nor a long log may starve the other.
             tokio::select! {
                 () = cancelled.cancelled() => return self.last_checkpoint().await,
@@ -344,6 +364,7 @@ impl Owner {
         for account in std::mem::take(&mut self.pumps) {
             self.pump(account)?;
         }
+        self.flush_lanes();
         self.flush_outputs();
         self.flush_commands();
         self.flush_appends();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use entente_core::{Fault, Placement, SealKey, ShardId, random_array};
-use entente_log::Log;
+use entente_log::{Log, LogError};
 use entente_node::{Condition, Metrics, MetricsError, Tasks};
 use entente_proto::edge::{EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES};
 use entente_shard::{ShardConfig, StateStore};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::deliver::NO_OWNER;
 use crate::error::RouterError;
 use crate::events::Events;
+use crate::health;
 use crate::owner::{Call, Ground, Inlets};
 use crate::takeover::take_over;
 
@@ -46,6 +47,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Told when every shard is owned.
     pub ready: Condition,
+    /// Told whether the logs take appends.
+    pub takes: Condition,
 }
 
 /// A router whose owners are starting.
@@ -86,6 +89,9 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         tasks: deps.tasks.clone(),
         peers: Arc::new(owners.iter().map(|(_, calls)| calls.clone()).collect()),
     };
+    let logs = [Arc::clone(&ground.log), Arc::clone(&ground.wake)];
+    let follow = health::follow(logs, deps.takes, deps.tasks.cancelled());
+    deps.tasks.spawn("log health", follow);
     let (owned, mut waiting) = mpsc::channel(usize::try_from(shards).unwrap_or(usize::MAX).max(1));
     let (ready, cancelled) = (deps.ready, deps.tasks.cancelled());
     deps.tasks.spawn("router ready", async move {
@@ -145,9 +151,14 @@ async fn own(
             }
             Err(error) => error,
         };
+        let unavailable = matches!(error, RouterError::Log(LogError::Unavailable));
+        let error = if unavailable && ground.has_failed() {
+            RouterError::LogFailed
+        } else {
+            error
+        };
         Events::gave_up(config.shard, &error);
-        // Claiming back what another process owns would only make the two take turns.
-        if matches!(error, RouterError::Fenced | RouterError::LostRows) {
+        if error.is_final() {
             return;
         }
         tokio::select! {

@@ -12,6 +12,8 @@ use entente_core::{AccountId, Epoch, Fault, Position, Sequence, SessionId, Shard
 use entente_proto::edge::{EdgeId, ResumeKey};
 use tokio::time::Instant;
 
+use crate::lane::Lanes;
+
 /// A delivery that the device has not acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unacked {
@@ -63,9 +65,11 @@ pub(crate) struct Twin {
     done: BTreeSet<Position>,
     /// `handled` as the edge knows it.
     pub(crate) told: Position,
+    /// Stanzas without an outcome: those that wait in a lane, and those that the log has.
     pub(crate) appending: usize,
     /// For whom the last stanza was, and where that account is: mostly the next one's answer too.
     pub(crate) peer: Option<(AccountId, ShardId)>,
+    pub(crate) lanes: Lanes,
 
     pub(crate) sent: Position,
     pub(crate) acked: Position,
@@ -103,6 +107,7 @@ impl Twin {
             told: Position::default(),
             appending: 0,
             peer: None,
+            lanes: Lanes::new(),
             sent: Position::default(),
             acked: Position::default(),
             unacked: VecDeque::new(),
@@ -229,6 +234,9 @@ impl Twin {
         self.detached = None;
         self.started = true;
         self.done.clear();
+        // What `h` does not cover is sent again, at places of its own, and refused again.
+        let handled = self.handled;
+        self.refusals.retain(|refusal| refusal.inbound <= handled);
         self.received = self.handled;
         self.told = self.handled;
         self.sent = self.acked;
@@ -304,6 +312,27 @@ mod tests {
             "held to sent"
         );
         assert_eq!(twin.acked, second);
+    }
+
+    /// A resumed device sends again what `h` does not cover: the errors of those places are void.
+    #[test]
+    fn errors_above_h_go_with_the_connection() {
+        let mut twin = twin();
+        twin.handled = Position::new(3);
+        let refusal = |inbound| Refusal {
+            position: Position::default(),
+            inbound: Position::new(inbound),
+            id: Bytes::new(),
+            to: AccountId::new(entente_core::PartnerId::new(1).unwrap(), 1),
+            fault: Fault::new(entente_core::FaultKind::PeerMisbehaved, "too large"),
+        };
+        twin.refuse(refusal(4));
+        twin.refuse(refusal(6));
+        twin.rebind(SessionId::new(2), EdgeId(1), (Epoch::new(2), 2));
+        let told = twin.refuse_again();
+        assert_eq!(told.len(), 1, "of 4; 5 and 6 come again");
+        twin.done(Position::new(5));
+        assert_eq!(twin.handled, Position::new(5));
     }
 
     /// The counter of a client wraps at 2^32; ours does not.

@@ -175,6 +175,12 @@ fn closed(why: CloseReason, fx: &mut Effects<'_>) {
             StreamCondition::Conflict,
             "another session of this account took its place",
         ),
+        CloseReason::Full => (
+            Cause::Lost,
+            Parting::Silent,
+            StreamCondition::ResourceConstraint,
+            "the gateway cannot store this now: send it again later",
+        ),
         CloseReason::Revoked => (
             Cause::Revoked,
             Parting::Silent,

@@ -72,6 +72,7 @@ impl Gateway {
             tasks: tasks.clone(),
             metrics: Metrics::new(),
             ready: readiness.condition("router"),
+            takes: readiness.condition("log"),
         };
         let service = build(config, deps).unwrap().service;
         timeout(PATIENCE, readiness.hold())
@@ -294,6 +295,16 @@ impl Device {
             session: self.session,
             envelope: Box::new(envelope),
         }
+    }
+
+    /// A message that no log takes.
+    pub(crate) fn long_message(&mut self, to: AccountId, id: &str) -> ToRouter {
+        static LONG: [u8; 513 * 1024] = [b' '; 513 * 1024];
+        let mut item = self.message(to, id);
+        if let ToRouter::Submit { envelope, .. } = &mut item {
+            envelope.payload = Bytes::from_static(&LONG);
+        }
+        item
     }
 
     pub(crate) async fn send(&mut self, to: AccountId, ids: &[&str]) {

@@ -9,6 +9,7 @@
 )]
 
 mod directory;
+mod faulty_disk;
 mod gateway;
 mod odd_log;
 mod plug;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use entente_core::Offset;
 use entente_log::{Append, Health, Log, LogError, MemoryLog, Record};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 /// What it does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Mood {
     pub(crate) refuse: Option<LogError>,
     /// So many appends from now on are answered "unknown", and nothing is stored.
     pub(crate) swallow: usize,
+    /// Appends get no answer before [`OddLog::release`].
+    pub(crate) hold: bool,
     /// Each read takes so long.
     pub(crate) slow_read: Duration,
 }
@@ -25,12 +28,29 @@ pub(crate) struct Mood {
 pub(crate) struct OddLog {
     inner: MemoryLog,
     mood: Mutex<Mood>,
+    held: Mutex<Vec<oneshot::Sender<LogError>>>,
 }
 
 impl OddLog {
     pub(crate) fn new(inner: MemoryLog) -> Arc<Self> {
-        let mood = Mutex::default();
-        Arc::new(Self { inner, mood })
+        Arc::new(Self {
+            inner,
+            mood: Mutex::default(),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Appends that wait for an answer.
+    pub(crate) fn held(&self) -> usize {
+        self.held.lock().len()
+    }
+
+    /// Answers what was held, of which nothing is stored, and holds no more.
+    pub(crate) fn release(&self, error: LogError) {
+        self.set(|mood| mood.hold = false);
+        for held in self.held.lock().drain(..) {
+            held.send(error).unwrap();
+        }
     }
 
     pub(crate) fn set(&self, change: impl FnOnce(&mut Mood)) {
@@ -48,6 +68,11 @@ impl Log for OddLog {
         let mut mood = self.mood.lock();
         if let Some(error) = mood.refuse {
             return Box::pin(std::future::ready(Err(error)));
+        }
+        if mood.hold {
+            let (sender, answer) = oneshot::channel();
+            self.held.lock().push(sender);
+            return Box::pin(async move { Err(answer.await.unwrap()) });
         }
         if mood.swallow > 0 {
             mood.swallow -= 1;

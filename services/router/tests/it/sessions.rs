@@ -151,21 +151,18 @@ async fn a_resume_waits_for_what_is_under_way() {
     gateway.stop().await;
 }
 
-/// A refusal that happened while the device was away is told when it comes back: a stanza that was
-/// sent after it and accepted must not be overtaken by a repetition.
+/// An error that was lost with the connection is told again when the device comes back: `h` covers
+/// the stanza, and without its error that would say that it was accepted.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_waits_for_a_device_that_is_away() {
-    let log = OddLog::new(MemoryLog::new(SHARDS));
-    let disks = Disks::over(Arc::clone(&log) as Arc<dyn Log>);
+async fn a_lost_error_is_told_again() {
+    let disks = Disks::new();
     let gateway = Gateway::start(&disks, Config::default()).await;
     let (alice, bob) = (gateway.user("alice").await, gateway.user("bob").await);
     let (mut sender, mut bob) = (gateway.online(alice).await, gateway.online(bob).await);
-    let (session, item) = (sender.session, sender.message(bob.account, "lost"));
-    log.set(|mood| mood.refuse = Some(LogError::Full));
-    sender.tell(vec![item, ToRouter::Detach { session }]).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    log.set(|mood| mood.refuse = None);
+    let (session, long) = (sender.session, sender.long_message(bob.account, "long"));
+    sender.tell(vec![long]).await;
     sender.send(bob.account, &["late"]).await;
+    sender.tell(vec![ToRouter::Detach { session }]).await;
     bob.expect(&["late"]).await;
     let mut again = gateway.connect(alice).await;
     let ToEdge::Resumed { handled, .. } = again.resume(0).await else {
@@ -174,9 +171,32 @@ async fn a_refusal_waits_for_a_device_that_is_away() {
     assert_eq!(handled.value(), 2, "both have their outcome");
     let refused = again.next().await;
     assert!(
-        matches!(&refused, ToEdge::Refused { id, .. } if id == "lost"),
+        matches!(&refused, ToEdge::Refused { id, .. } if id == "long"),
         "{refused:?}"
     );
+    gateway.stop().await;
+}
+
+/// What waits for a full log when the connection dies goes on waiting, and is stored when there is
+/// space: the resume waits for it, and covers it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_log_outlives_the_connection() {
+    let log = OddLog::new(MemoryLog::new(SHARDS));
+    let disks = Disks::over(Arc::clone(&log) as Arc<dyn Log>);
+    let gateway = Gateway::start(&disks, Config::default()).await;
+    let (alice, bob) = (gateway.user("alice").await, gateway.user("bob").await);
+    let (mut sender, mut bob) = (gateway.online(alice).await, gateway.online(bob).await);
+    let (session, item) = (sender.session, sender.message(bob.account, "waits"));
+    log.set(|mood| mood.refuse = Some(LogError::Full));
+    sender.tell(vec![item, ToRouter::Detach { session }]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    log.set(|mood| mood.refuse = None);
+    let mut again = gateway.connect(alice).await;
+    let ToEdge::Resumed { handled, .. } = again.resume(0).await else {
+        panic!("not resumed")
+    };
+    assert_eq!(handled.value(), 1);
+    bob.expect(&["waits"]).await;
     gateway.stop().await;
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Time is paused, so a run of minutes takes milliseconds. A failing seed is printed.
 
-mod checker;
-mod client;
+pub(crate) mod checker;
+pub(crate) mod client;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use entente_core::Span;
+use entente_core::{AccountId, Span};
 use entente_log::{Faults, Log, LogError, MemoryLog};
 use entente_router::Config;
 use rand::rngs::StdRng;
@@ -21,12 +21,12 @@ use crate::gateway::{Disks, Gateway, SHARDS};
 use crate::odd_log::OddLog;
 use crate::plug::Power;
 
-const USERS: usize = 4;
+pub(crate) const USERS: usize = 4;
 const STEPS: usize = 150;
 const SEEDS: u64 = 200;
 /// Steps in which everything must arrive once nobody sends any more.
 const DRAIN: usize = 4_000;
-const STEP: Duration = Duration::from_millis(40);
+pub(crate) const STEP: Duration = Duration::from_millis(40);
 
 struct World {
     rng: StdRng,
@@ -39,13 +39,29 @@ struct World {
     refuses: bool,
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         resume_time: Span::secs(20),
         window_stanzas: 6,
+        log_patience: Span::new(Duration::from_millis(300)),
         checkpoint: Span::new(Duration::from_millis(700)),
         ..Config::default()
     }
+}
+
+/// Enlists everybody, however often the log refuses.
+pub(crate) async fn enlist(gateway: &Gateway) -> Arc<Vec<AccountId>> {
+    let mut users = Vec::new();
+    for user in 0..USERS {
+        let account = loop {
+            if let Ok(enlisted) = gateway.try_enlist(&format!("user{user}"), 1).await {
+                break enlisted.account;
+            }
+            sleep(Duration::from_secs(1)).await;
+        };
+        users.push(account);
+    }
+    Arc::new(users)
 }
 
 impl World {
@@ -65,17 +81,7 @@ impl World {
         let disks = Disks::over(Arc::clone(&log) as Arc<dyn Log>);
         let power = Power::default();
         let gateway = Gateway::start(&power.plug(&disks), config()).await;
-        let mut users = Vec::new();
-        for user in 0..USERS {
-            let account = loop {
-                if let Ok(enlisted) = gateway.try_enlist(&format!("user{user}"), 1).await {
-                    break enlisted.account;
-                }
-                sleep(Duration::from_secs(1)).await;
-            };
-            users.push(account);
-        }
-        let users = Arc::new(users);
+        let users = enlist(&gateway).await;
         Self {
             rng: StdRng::seed_from_u64(seed),
             log,
@@ -107,7 +113,8 @@ impl World {
             0..55 => {
                 let to = (me + self.rng.random_range(1..USERS)) % USERS;
                 for _ in 0..self.rng.random_range(1..4) {
-                    client.send(to, &mut self.checker).await;
+                    let long = self.rng.random_bool(0.02);
+                    client.send(to, long, &mut self.checker).await;
                 }
             }
             55..85 => client.acknowledge(&mut self.checker).await,
@@ -167,28 +174,39 @@ async fn run(seed: u64) -> Checker {
     world.checker
 }
 
+/// Runs one seed on a paused clock of its own, and names it if it fails.
+pub(crate) fn on_paused_clock<T>(seed: u64, run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run));
+    let Ok(outcome) = std::panic::catch_unwind(run) else {
+        panic!("the promises broke with seed {seed}")
+    };
+    outcome
+}
+
 /// R1, R2, R3, R4, R6, R10 over kills, lost reports, repeated batches, holes, full logs and cut streams.
 #[test]
 fn every_seed_keeps_the_promises() {
     let (mut kills, mut resumes, mut repeats) = (0, 0, 0);
+    let (mut parked, mut refusals) = (0, 0);
     for seed in 0..SEEDS {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
-        let Ok(checker) = outcome else {
-            panic!("the promises broke with seed {seed}")
-        };
+        let checker = on_paused_clock(seed, run(seed));
         kills += checker.kills;
         resumes += checker.resumes;
         repeats += checker.repeats;
+        parked += checker.parked;
+        refusals += checker.refusals();
+        if seed % 2 == 0 {
+            assert_eq!(checker.parked, 0, "seed {seed}: the log was never full");
+        }
     }
     // A campaign without faults in it would show nothing.
     assert!(
-        kills > 100 && resumes > 300 && repeats > 50,
-        "{kills} {resumes} {repeats}"
+        kills > 100 && resumes > 300 && repeats > 50 && parked > 50 && refusals > 200,
+        "{kills} {resumes} {repeats} {parked} {refusals}"
     );
 }

@@ -8,21 +8,13 @@ struct Stanza {
     from: usize,
     to: usize,
     accepted: bool,
+    /// The `h` that covered it was that of a resume, behind which lost errors come again.
+    by_resume: bool,
     refused: bool,
-    /// Sent again in another session than its first.
-    rebound: bool,
     delivered: bool,
     acknowledged: bool,
     notices: usize,
     receipts: usize,
-}
-
-impl Stanza {
-    /// A log that is full takes no verdict either. So a repetition in a new session may be refused
-    /// although the first copy, of whose outcome nobody heard, is stored; nothing else may.
-    const fn contradicts(&self) -> bool {
-        self.delivered && !self.rebound
-    }
 }
 
 /// The history of one run. Stanzas are numbered in the order in which they were first sent.
@@ -34,6 +26,8 @@ pub(crate) struct Checker {
     pub(crate) kills: usize,
     pub(crate) resumes: usize,
     pub(crate) repeats: usize,
+    /// Connections that the gateway closed since the log was full.
+    pub(crate) parked: usize,
 }
 
 impl Checker {
@@ -46,17 +40,18 @@ impl Checker {
         self.stanzas.len() - 1
     }
 
-    pub(crate) fn rebound(&mut self, id: usize) {
-        self.stanzas[id].rebound = true;
-    }
-
-    pub(crate) fn accepted(&mut self, id: usize) {
-        self.stanzas[id].accepted = true;
+    pub(crate) fn accepted(&mut self, id: usize, by_resume: bool) {
+        let stanza = &mut self.stanzas[id];
+        assert!(!stanza.refused, "R2: {id} was refused and accepted");
+        stanza.by_resume = by_resume;
+        stanza.accepted = true;
     }
 
     pub(crate) fn refused(&mut self, id: usize) {
         let stanza = &mut self.stanzas[id];
-        assert!(!stanza.contradicts(), "R2: {id} was refused and delivered");
+        let in_time = !stanza.accepted || stanza.by_resume;
+        assert!(in_time, "R2: the error of {id} came after its h");
+        assert!(!stanza.delivered, "R2: {id} was refused and delivered");
         stanza.refused = true;
     }
 
@@ -64,10 +59,7 @@ impl Checker {
     pub(crate) fn delivered(&mut self, to: usize, id: usize, on_this: &mut BTreeSet<usize>) {
         let stanza = &mut self.stanzas[id];
         assert_eq!(stanza.to, to, "R2: {id} went astray");
-        assert!(
-            !stanza.refused || stanza.rebound,
-            "R2: {id} was refused and delivered"
-        );
+        assert!(!stanza.refused, "R2: {id} was refused and delivered");
         assert!(on_this.insert(id), "R3: {id} twice on one connection");
         if stanza.delivered {
             self.repeats += 1;
@@ -75,10 +67,7 @@ impl Checker {
         }
         stanza.delivered = true;
         let newest = self.newest.entry((stanza.from, to)).or_insert(id);
-        assert!(
-            *newest <= id || stanza.rebound,
-            "R4: {id} came after {newest}"
-        );
+        assert!(*newest <= id, "R4: {id} came after {newest}");
         *newest = (*newest).max(id);
     }
 
@@ -95,6 +84,11 @@ impl Checker {
 
     pub(crate) fn notice(&mut self, id: usize) {
         self.stanzas[id].notices += 1;
+    }
+
+    /// How many were refused.
+    pub(crate) fn refusals(&self) -> usize {
+        self.stanzas.iter().filter(|stanza| stanza.refused).count()
     }
 
     /// What is accepted and not yet where it belongs.

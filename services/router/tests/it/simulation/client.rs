@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use entente_core::{AccountId, Content, Epoch, Position, SessionId};
-use entente_proto::edge::{ResumeKey, ToEdge, ToRouter};
+use entente_proto::edge::{CloseReason, ResumeKey, ToEdge, ToRouter};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -18,7 +18,7 @@ enum Link {
     Up(Device),
 }
 
-pub(super) struct Client {
+pub(crate) struct Client {
     me: usize,
     account: AccountId,
     link: Link,
@@ -39,13 +39,14 @@ struct Queued {
     position: Position,
     id: usize,
     to: usize,
+    long: bool,
 }
 
 /// An answer that takes more steps than this will not come.
 const PATIENCE: usize = 300;
 
 impl Client {
-    pub(super) fn new(me: usize, users: &Arc<Vec<AccountId>>) -> Self {
+    pub(crate) fn new(me: usize, users: &Arc<Vec<AccountId>>) -> Self {
         Self {
             me,
             account: users[me],
@@ -61,23 +62,23 @@ impl Client {
         }
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
     }
 
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         matches!(self.link, Link::Down)
     }
 
-    pub(super) fn owes_nothing(&self) -> bool {
+    pub(crate) fn owes_nothing(&self) -> bool {
         self.is_up() && self.queue.is_empty() && self.unacked.is_empty()
     }
 
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.link = Link::Down;
     }
 
-    pub(super) async fn detach(&mut self) {
+    pub(crate) async fn detach(&mut self) {
         if let Link::Up(device) = &self.link {
             let session = device.session;
             device.try_tell(vec![ToRouter::Detach { session }]).await;
@@ -85,7 +86,7 @@ impl Client {
         self.cut();
     }
 
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &mut self,
         gateway: &Gateway,
         rng: &mut StdRng,
@@ -117,20 +118,26 @@ impl Client {
         }
     }
 
-    pub(super) async fn send(&mut self, to: usize, checker: &mut Checker) {
+    /// Sends the next stanza; a long one is more than any log takes.
+    pub(crate) async fn send(&mut self, to: usize, long: bool, checker: &mut Checker) {
         let Link::Up(device) = &mut self.link else {
             return;
         };
         let id = checker.invoke(self.me, to);
-        let item = device.message(self.users[to], &id.to_string());
+        let item = write(device, self.users[to], id, long);
         let position = device.position;
-        self.queue.push_back(Queued { position, id, to });
+        self.queue.push_back(Queued {
+            position,
+            id,
+            to,
+            long,
+        });
         if !device.try_tell(vec![item]).await {
             self.cut();
         }
     }
 
-    pub(super) async fn acknowledge(&mut self, checker: &mut Checker) {
+    pub(crate) async fn acknowledge(&mut self, checker: &mut Checker) {
         let Link::Up(device) = &self.link else { return };
         if self.received == self.acknowledged {
             return;
@@ -149,7 +156,7 @@ impl Client {
     }
 
     /// Takes what came.
-    pub(super) async fn step(&mut self, rng: &mut StdRng, checker: &mut Checker) {
+    pub(crate) async fn step(&mut self, rng: &mut StdRng, checker: &mut Checker) {
         let (items, open) = match &mut self.link {
             Link::Down => return,
             Link::Asked { device, steps } => {
@@ -176,7 +183,7 @@ impl Client {
             return;
         }
         match item {
-            ToEdge::Bound { epoch, .. } => self.bound(epoch, rng, checker).await,
+            ToEdge::Bound { epoch, .. } => self.bound(epoch, rng).await,
             ToEdge::Resumed {
                 epoch,
                 handled,
@@ -186,22 +193,25 @@ impl Client {
                 assert!(handled >= self.covered, "R6: h went back at a resume");
                 assert_eq!(acked, self.received, "the twin has our count");
                 checker.resumes += 1;
-                self.cover(handled, checker);
+                self.cover(handled, true, checker);
                 self.unacked.clear();
                 self.acknowledged = self.received;
                 self.go_up(epoch, handled).await;
             }
             ToEdge::Unresumable { h, .. } => {
                 if let Some(h) = h {
-                    self.cover(Position::new(u64::from(h)), checker);
+                    self.cover(Position::new(u64::from(h)), false, checker);
                 }
                 self.key = None;
                 self.rebind(rng).await;
             }
-            ToEdge::Closed { .. } => self.cut(),
+            ToEdge::Closed { why, .. } => {
+                checker.parked += usize::from(why == CloseReason::Full);
+                self.cut();
+            }
             ToEdge::Handled { through, .. } => {
                 assert!(through >= self.covered, "R6: h went back");
-                self.cover(through, checker);
+                self.cover(through, false, checker);
             }
             ToEdge::Refused { position, id, .. } => {
                 self.place(position);
@@ -243,12 +253,12 @@ impl Client {
         }
     }
 
-    fn cover(&mut self, through: Position, checker: &mut Checker) {
+    fn cover(&mut self, through: Position, by_resume: bool, checker: &mut Checker) {
         self.covered = self.covered.max(through);
         while let Some(queued) = self.queue.front()
             && queued.position <= through
         {
-            checker.accepted(queued.id);
+            checker.accepted(queued.id, by_resume);
             self.queue.pop_front();
         }
     }
@@ -268,15 +278,12 @@ impl Client {
         }
     }
 
-    async fn bound(&mut self, epoch: Epoch, rng: &mut StdRng, checker: &mut Checker) {
+    async fn bound(&mut self, epoch: Epoch, rng: &mut StdRng) {
         let key = ResumeKey(rng.random());
         self.key = Some(key.clone());
         (self.covered, self.received) = (Position::default(), Position::default());
         self.acknowledged = Position::default();
         self.unacked.clear();
-        for queued in &self.queue {
-            checker.rebound(queued.id);
-        }
         if let Link::Asked { device, .. } = &self.link {
             let (session, inbound) = (device.session, Position::default());
             let resume = Some(key);
@@ -300,7 +307,7 @@ impl Client {
         let mut items = Vec::new();
         for queued in &mut self.queue {
             let to = self.users[queued.to];
-            items.push(device.message(to, &queued.id.to_string()));
+            items.push(write(&mut device, to, queued.id, queued.long));
             queued.position = device.position;
         }
         let session = device.session;
@@ -312,6 +319,14 @@ impl Client {
         if device.try_tell(items).await {
             self.link = Link::Up(device);
         }
+    }
+}
+
+fn write(device: &mut Device, to: AccountId, id: usize, long: bool) -> ToRouter {
+    if long {
+        device.long_message(to, &id.to_string())
+    } else {
+        device.message(to, &id.to_string())
     }
 }
 
