@@ -241,11 +241,13 @@ impl Owner {
                 self.busy.remove(&target);
                 self.sent.insert(target, through);
             }
-            Err(LogError::Unavailable) if self.ground.has_failed() => {
-                return Err(RouterError::LogFailed);
-            }
             // The batch may be there: the target ignores what it has. The next tick tries again.
-            Err(_) => {
+            Err(error) => {
+                if error == LogError::Unavailable
+                    && let Some(failure) = self.ground.failure()
+                {
+                    return Err(failure);
+                }
                 self.shard.untake_outputs(target);
                 self.busy.insert(target, Busy::Failed);
             }

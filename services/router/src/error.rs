@@ -12,8 +12,8 @@ pub enum RouterError {
     Log(#[from] LogError),
     /// The log has failed, by a failed sync or write, and acknowledges nothing until it is opened
     /// anew: what is on the disk is for a recovery to say.
-    #[error("the log has failed, and has to be opened anew")]
-    LogFailed,
+    #[error("{0}: the log has to be opened anew")]
+    LogFailed(&'static str),
     /// The shard's rows do not reach back to what the log still has.
     #[error("the store covers less than the log has dropped: restore the store from a copy")]
     LostRows,
@@ -32,14 +32,14 @@ impl RouterError {
     /// Whether nothing but another process can go on. Claiming back what another process owns would
     /// only make the two take turns.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Fenced | Self::LogFailed | Self::LostRows)
+        matches!(self, Self::Fenced | Self::LogFailed(_) | Self::LostRows)
     }
 
     /// Who is to blame, and whether to retry.
     pub const fn kind(&self) -> FaultKind {
         match self {
             Self::Fenced => FaultKind::Conflict,
-            Self::Log(_) | Self::LogFailed | Self::UnknownOutcome => FaultKind::Unavailable,
+            Self::Log(_) | Self::LogFailed(_) | Self::UnknownOutcome => FaultKind::Unavailable,
             Self::LostRows | Self::Store(_) => FaultKind::Internal,
         }
     }

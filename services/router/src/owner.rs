@@ -82,11 +82,13 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Whether a log that says that it is not available will stay so. A full one says that it is full.
-    pub(crate) fn has_failed(&self) -> bool {
-        [&self.log, &self.wake]
-            .iter()
-            .any(|log| log.health() != Health::Ok)
+    /// Why a log that says that it is not available will stay so. A full one says that it is full.
+    pub(crate) fn failure(&self) -> Option<RouterError> {
+        let logs = [&self.log, &self.wake];
+        logs.iter().find_map(|log| match log.health() {
+            Health::Ok => None,
+            Health::Failed { reason } => Some(RouterError::LogFailed(reason)),
+        })
     }
 }
 

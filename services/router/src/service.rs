@@ -151,11 +151,9 @@ async fn own(
             }
             Err(error) => error,
         };
-        let unavailable = matches!(error, RouterError::Log(LogError::Unavailable));
-        let error = if unavailable && ground.has_failed() {
-            RouterError::LogFailed
-        } else {
-            error
+        let error = match error {
+            RouterError::Log(LogError::Unavailable) => ground.failure().unwrap_or(error),
+            error => error,
         };
         Events::gave_up(config.shard, &error);
         if error.is_final() {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::disk::{Rig, Struck};
 use crate::history::{Findings, History};
-use crate::stand::{Stand, User};
+use crate::stand::{Environment, Stand, User};
 
 /// How long everything may take to arrive after the last fault.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -29,6 +30,8 @@ const DRAIN: Duration = Duration::from_secs(60);
 pub enum Fault {
     /// Every connection is cut at once; the gateway stays.
     Cut,
+    /// The disk of the log fails, each round in another way.
+    Disk,
     /// SIGKILL, and a start.
     Kill,
     /// SIGTERM, an orderly end with status 0, and a start.
@@ -72,6 +75,8 @@ pub struct Outcome {
     pub copies: u64,
     /// Lines of the gateway's log at level ERROR.
     pub errors: usize,
+    /// What was done to the disk of the log.
+    pub struck: Struck,
 }
 
 impl Kills {
@@ -82,7 +87,19 @@ impl Kills {
     pub async fn run(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<Outcome> {
         ensure!(self.users >= 2, "a campaign needs two users");
         let mut rng = StdRng::seed_from_u64(self.seed);
-        let mut stand = Stand::start(&self.program, &self.config).await?;
+        let mut rig = None;
+        let prepare = |node: &Path| {
+            if self.fault != Fault::Disk {
+                return Ok(Environment::new());
+            }
+            let made = Rig::new(node, self.seed, out)?;
+            let environment = made.environment();
+            rig = Some(made);
+            Ok(environment)
+        };
+        let mut stand = Stand::start(&self.program, &self.config, prepare).await?;
+        // Dropped before the stand, whose folder it is mounted in.
+        let mut rig = rig;
         let users = Arc::new(stand.enlist(self.users).await?);
         let history = Arc::new(Mutex::new(History::default()));
         let mut collectors = JoinSet::new();
@@ -115,7 +132,10 @@ impl Kills {
             let unacked: usize = senders.iter().map(|sender| sender.tally().unacked).sum();
             in_flight += unacked;
             kills_in_flight += u32::from(unacked > 0);
-            self.strike(&mut stand, &senders).await?;
+            match &mut rig {
+                Some(rig) => rig.strike(&mut stand).await?,
+                None => self.strike(&mut stand, &senders).await?,
+            }
             if round % 10 == 0 || round == self.rounds {
                 writeln!(
                     out,
@@ -135,6 +155,7 @@ impl Kills {
             rebound: 0,
             copies: 0,
             errors: stand.log()?.matches(" ERROR ").count(),
+            struck: rig.as_ref().map(Rig::struck).unwrap_or_default(),
         };
         for sender in &senders {
             let counts = sender.tally().counts;
@@ -151,7 +172,7 @@ impl Kills {
 
     async fn strike(&self, stand: &mut Stand, senders: &[Sender]) -> anyhow::Result<()> {
         match self.fault {
-            Fault::Cut => senders.iter().for_each(Sender::cut),
+            Fault::Cut | Fault::Disk => senders.iter().for_each(Sender::cut),
             Fault::Kill => {
                 stand.process.kill().await?;
                 stand.process.restart().await?;

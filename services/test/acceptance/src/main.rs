@@ -4,8 +4,21 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use entente_acceptance::kills::{Fault, Kills};
+
+/// What happens at the end of each round.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    /// Connections are cut.
+    Cut,
+    /// The disk of the log fills, tears, stalls or fails a sync. Needs `cc`; as root it mounts.
+    Disk,
+    /// SIGKILL and a start.
+    Kill,
+    /// SIGTERM and a start.
+    Terminate,
+}
 
 /// Kills the gateway again and again under load, and counts what became of every message.
 #[derive(Debug, Parser)]
@@ -13,7 +26,10 @@ struct Options {
     /// The gateway's program; by default `entente` beside this one.
     #[arg(long)]
     program: Option<PathBuf>,
-    /// Rounds, each with one SIGKILL.
+    /// What happens at the end of each round.
+    #[arg(long, value_enum, default_value = "kill")]
+    fault: Way,
+    /// Rounds, each with one fault.
     #[arg(long, default_value_t = 100)]
     rounds: u32,
     /// Users who write to each other.
@@ -28,13 +44,19 @@ struct Options {
 async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let beside = std::env::current_exe()?.with_file_name("entente");
+    let (fault, config) = match options.fault {
+        Way::Cut => (Fault::Cut, ""),
+        Way::Disk => (Fault::Disk, entente_acceptance::disk::CONFIG),
+        Way::Kill => (Fault::Kill, ""),
+        Way::Terminate => (Fault::Terminate, ""),
+    };
     let kills = Kills {
-        fault: Fault::Kill,
+        fault,
         program: options.program.unwrap_or(beside),
         rounds: options.rounds,
         users: options.users,
         seed: options.seed,
-        config: String::new(),
+        config: config.to_owned(),
     };
     let mut out = io::stdout();
     let outcome = Box::pin(kills.run(&mut out)).await?;
@@ -59,6 +81,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         "sessions resumed {} bound afresh {}; copies on the wire {}; errors logged {}",
         outcome.resumed, outcome.rebound, outcome.copies, outcome.errors
     )?;
+    if fault == Fault::Disk {
+        writeln!(out, "{:?}", outcome.struck)?;
+    }
     for example in &found.examples {
         writeln!(out, "{example}")?;
     }

@@ -23,6 +23,9 @@ const AUDIENCE: &str = "https://gateway.example";
 /// A first start on a busy machine with a slow disk.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Variables of a process's environment.
+pub type Environment = Vec<(OsString, OsString)>;
+
 /// An enlisted user.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -54,11 +57,16 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// Starts a gateway with these lines added to its configuration.
+    /// Starts a gateway with these lines added to its configuration. Before the start, `prepare` is
+    /// given the node's folder; it returns what is to be in the process's environment.
     ///
     /// # Errors
     /// What did not start.
-    pub async fn start(program: &Path, more_config: &str) -> anyhow::Result<Self> {
+    pub async fn start(
+        program: &Path,
+        more_config: &str,
+        prepare: impl FnOnce(&Path) -> anyhow::Result<Environment>,
+    ) -> anyhow::Result<Self> {
         ensure!(
             program.is_file(),
             "{} is not there: build it first",
@@ -104,7 +112,7 @@ impl Stand {
         let process = ProcessConfig {
             program: program.to_owned(),
             arguments: [OsString::from("run"), "--config".into(), config.into()].into(),
-            environment: Vec::new(),
+            environment: prepare(&node)?,
             log: folder.path().join("gateway.log"),
             admin,
             ready_within: READY_WITHIN,
@@ -165,6 +173,16 @@ impl Stand {
     pub async fn metrics(&self) -> anyhow::Result<String> {
         let answer = self.admin.fetch("/metrics").await?;
         Ok(String::from_utf8_lossy(answer.body()).into_owned())
+    }
+
+    /// What `/readyz` says now: whether the gateway is ready, and if not, why.
+    ///
+    /// # Errors
+    /// If the admin port does not answer.
+    pub async fn readiness(&self) -> anyhow::Result<(bool, String)> {
+        let answer = self.admin.fetch("/readyz").await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok((answer.status().is_success(), text))
     }
 
     /// The gateway's own log, so far.

@@ -45,3 +45,26 @@ async fn an_orderly_restart_under_load_loses_nothing() {
     let outcome = campaign(Fault::Terminate, 2, "[drain]\nbudget = \"2s\"\n").await;
     assert!(outcome.rebound > 0, "{outcome:?}");
 }
+
+/// T184, T147: the disk of the log fills up, tears writes and tails, and fails syncs, under the whole
+/// gateway. It says so, ends where it must, and loses nothing that it acknowledged. The long one is
+/// `cargo run -p entente-acceptance --bin kills -- --fault disk`.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_disk_fails() {
+    let kills = Kills {
+        fault: Fault::Disk,
+        program: program(),
+        rounds: 5,
+        users: 6,
+        seed: 7,
+        config: entente_acceptance::disk::CONFIG.to_owned(),
+    };
+    let outcome = Box::pin(kills.run(&mut std::io::stderr())).await.unwrap();
+    assert!(outcome.findings.is_clean(), "{outcome:?}");
+    assert_eq!(outcome.findings.refused, 0, "{outcome:?}");
+    assert!(outcome.findings.accepted > 100, "{outcome:?}");
+    let struck = &outcome.struck;
+    assert_eq!((struck.ended, struck.torn), (2, 1), "{outcome:?}");
+    assert_eq!(struck.filled + struck.spaceless, 2, "{outcome:?}");
+    assert!(struck.parked > 0, "{outcome:?}");
+}
