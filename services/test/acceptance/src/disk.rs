@@ -6,14 +6,14 @@
 //! - What was mounted is unmounted when the rig is dropped.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use entente_kit::process::ProcessError;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -154,15 +154,14 @@ impl Rig {
         match strike {
             Some(Strike::Fill) if self.is_small => {
                 let filler = self.log.join("filler");
-                fill(&filler)?;
-                let full = self.full(stand).await;
+                let full = self.full(stand, Some(&filler)).await;
                 fs::remove_file(&filler)?;
                 full?;
                 self.struck.filled += 1;
             }
             Some(Strike::Fill | Strike::Space) => {
                 self.on("full")?;
-                let full = self.full(stand).await;
+                let full = self.full(stand, None).await;
                 self.off("full")?;
                 full?;
                 self.struck.spaceless += 1;
@@ -199,23 +198,29 @@ impl Rig {
         fs::remove_file(self.control.join(name))
     }
 
-    /// While the disk is full `/readyz` names the log; the process lives on.
-    async fn full(&self, stand: &Stand) -> anyhow::Result<()> {
+    /// While the disk is full `/readyz` names the log; the process lives on. With a filler, space
+    /// that the log frees meanwhile is taken too; until then it may be well for a moment.
+    async fn full(&self, stand: &Stand, filler: Option<&Path>) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let mut full_until = None;
         loop {
+            if let Some(filler) = filler {
+                fill(filler)?;
+            }
             let (is_ready, why) = stand.readiness().await?;
             if !is_ready {
                 ensure!(why.contains("log"), "not ready for another reason: {why}");
-                break;
             }
-            ensure!(Instant::now() < deadline, "a full disk was not noticed");
+            match full_until {
+                // The length of the fault: what waits for the log has to lose its patience.
+                None if !is_ready => full_until = Some(Instant::now() + FULL),
+                None => ensure!(Instant::now() < deadline, "a full disk was not noticed"),
+                Some(_) if is_ready && filler.is_none() => bail!("ready on a full disk"),
+                Some(until) if Instant::now() > until => return Ok(()),
+                Some(_) => {}
+            }
             sleep(Duration::from_millis(20)).await;
         }
-        // The length of the fault: what waits for the log has to lose its patience.
-        sleep(FULL).await;
-        let (is_ready, _) = stand.readiness().await?;
-        ensure!(!is_ready, "ready on a full disk");
-        Ok(())
     }
 
     /// T184: after a failed sync or write the process ends, with an error, and a start recovers.
@@ -283,7 +288,7 @@ impl Drop for Rig {
 
 /// Writes a file until there is no space.
 fn fill(path: &Path) -> anyhow::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     // By halves, so that not even a frame fits in the end.
     let mut piece = 1 << 20;
     while piece > 0 {
