@@ -125,6 +125,7 @@ impl World {
                 self.log.set(|mood| mood.refuse = full);
             }
             96..98 => self.kill().await,
+            98 => self.log.set(|mood| mood.swallow = 1),
             _ => {}
         }
         self.rest(0.7).await;
