@@ -17,6 +17,8 @@ pub(crate) struct Mood {
     pub(crate) refuse: Option<LogError>,
     /// So many appends from now on are answered "unknown", and nothing is stored.
     pub(crate) swallow: usize,
+    /// That answer takes so long.
+    pub(crate) slow_answer: Duration,
     /// Appends get no answer before [`OddLog::release`].
     pub(crate) hold: bool,
     /// Each read takes so long.
@@ -76,7 +78,13 @@ impl Log for OddLog {
         }
         if mood.swallow > 0 {
             mood.swallow -= 1;
-            return Box::pin(std::future::ready(Err(LogError::UnknownOutcome)));
+            let slow = mood.slow_answer;
+            return Box::pin(async move {
+                if !slow.is_zero() {
+                    tokio::time::sleep(slow).await;
+                }
+                Err(LogError::UnknownOutcome)
+            });
         }
         self.inner.append(partition, batch)
     }

@@ -26,6 +26,8 @@ const STEPS: usize = 150;
 const SEEDS: u64 = 200;
 /// Steps in which everything must arrive once nobody sends any more.
 const DRAIN: usize = 4_000;
+/// How long the log takes to say that it does not know.
+const SLOW_ANSWER: Duration = Duration::from_millis(150);
 pub(crate) const STEP: Duration = Duration::from_millis(40);
 
 struct World {
@@ -125,7 +127,10 @@ impl World {
                 self.log.set(|mood| mood.refuse = full);
             }
             96..98 => self.kill().await,
-            98 => self.log.set(|mood| mood.swallow = 1),
+            98 => self.log.set(|mood| {
+                mood.swallow = 1;
+                mood.slow_answer = SLOW_ANSWER;
+            }),
             _ => {}
         }
         self.rest(0.7).await;
