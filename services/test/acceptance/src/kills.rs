@@ -87,19 +87,8 @@ impl Kills {
     pub async fn run(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<Outcome> {
         ensure!(self.users >= 2, "a campaign needs two users");
         let mut rng = StdRng::seed_from_u64(self.seed);
-        let mut rig = None;
-        let prepare = |node: &Path| {
-            if self.fault != Fault::Disk {
-                return Ok(Environment::new());
-            }
-            let made = Rig::new(node, self.seed, out)?;
-            let environment = made.environment();
-            rig = Some(made);
-            Ok(environment)
-        };
-        let mut stand = Stand::start(&self.program, &self.config, prepare).await?;
-        // Dropped before the stand, whose folder it is mounted in.
-        let mut rig = rig;
+        // The rig is dropped before the stand, whose folder it is mounted in.
+        let (mut stand, mut rig) = self.set_up(out).await?;
         let users = Arc::new(stand.enlist(self.users).await?);
         let history = Arc::new(Mutex::new(History::default()));
         let mut collectors = JoinSet::new();
@@ -168,6 +157,21 @@ impl Kills {
             writeln!(out, "kept for inspection: {}", stand.keep().display())?;
         }
         Ok(outcome)
+    }
+
+    async fn set_up(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<(Stand, Option<Rig>)> {
+        let mut rig = None;
+        let prepare = |node: &Path| {
+            if self.fault != Fault::Disk {
+                return Ok(Environment::new());
+            }
+            let made = Rig::new(node, self.seed, out)?;
+            let environment = made.environment();
+            rig = Some(made);
+            Ok(environment)
+        };
+        let stand = Stand::start(&self.program, &self.config, prepare).await?;
+        Ok((stand, rig))
     }
 
     async fn strike(&self, stand: &mut Stand, senders: &[Sender]) -> anyhow::Result<()> {

@@ -5,7 +5,6 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    clippy::missing_panics_doc,
     reason = "a disk of tests: what it cannot do fails the test"
 )]
 
