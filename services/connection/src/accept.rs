@@ -191,6 +191,7 @@ fn follow(deps: &Deps, host: &Arc<Host>, certificates: &Arc<Certificates>) {
     let revoked = deps.identity.revocations();
     let revocations: Arc<Revocations> = Arc::clone(&host.revocations);
     let follow = revocations.follow(
+        drain: deps.drain.clone(),
         revoked,
         deps.identity.clone(),
         Arc::clone(&host.links),

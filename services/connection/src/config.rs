@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use entente_core::{ByteSize, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::drain::Elsewhere;
+
 /// The configuration of the connection service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +34,10 @@ pub struct Config {
     /// Where the 32-bit counters of XEP-0198 begin on the wire. A client of the standard begins at 0;
     /// a test begins just below 2^32 to see them wrap.
     pub first_count: u32,
+    /// Where clients are sent while this node drains; it comes from the program's `[drain]`. Without
+    /// one they are told that the server goes down.
+    #[serde(skip)]
+    pub see_other_host: Option<Elsewhere>,
 }
 
 /// Where the certificate lies.
@@ -116,6 +122,7 @@ impl Default for Config {
             first_count: 0,
         }
     }
+            see_other_host: None,
 }
 
 impl Default for TlsConfig {

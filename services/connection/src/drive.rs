@@ -13,11 +13,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use entente_proto::edge::ToRouter;
-use entente_stanza::{Received, StreamCondition};
+use entente_stanza::{Element, Received, StreamCondition};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::drain::elsewhere;
 use crate::events;
 use crate::links::{Notice, Seat};
 use crate::negotiate::{Host, Negotiated};
@@ -202,7 +203,13 @@ impl Run<'_> {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Edge(item) => self.with(|session, fx| session.notice(item, fx)),
-            Notice::Drained => self.with(|session, fx| session.refuse_rest(Cause::Drained, fx)),
+            Notice::Drained => {
+                let elsewhere = elsewhere(&self.host.rules.config, self.stream.framing());
+                match elsewhere {
+                    Some(error) => self.end_with(Cause::Drained, Parting::Detach, Some(error)),
+                    None => self.with(|session, fx| session.refuse_rest(Cause::Drained, fx)),
+                }
+            }
             Notice::Lost => self.with(|session, fx| session.refuse_rest(Cause::Lost, fx)),
             Notice::Overflow => self.with(|session, fx| session.refuse_rest(Cause::Overflow, fx)),
             Notice::Revoked => self.with(|session, fx| session.refuse_rest(Cause::Revoked, fx)),
@@ -299,6 +306,10 @@ impl Run<'_> {
         error: Option<(StreamCondition, &'static str)>,
     ) {
         let error = error.map(|(condition, text)| condition.to_element(Some(text)));
+        self.end_with(cause, parting, error);
+    }
+
+    fn end_with(&mut self, cause: Cause, parting: Parting, error: Option<Element>) {
         self.end.get_or_insert(End {
             error,
             parting,

@@ -30,6 +30,7 @@ mod wire;
 
 pub use accept::{Built, Deps, build, check};
 pub use config::{Config, ConfigError, DeadlinesConfig, LimitsConfig, TlsConfig, WebSocketConfig};
+pub use drain::{Elsewhere, ElsewhereError};
 pub use error::BuildError;
 pub use secure::SecureError;
 

@@ -19,10 +19,12 @@ mod sasl2;
 use std::sync::Arc;
 
 use entente_core::{AccountId, Fault};
+use entente_node::{Drain, Phase};
 use entente_proto::IdentityClient;
 use entente_stanza::{Element, Jid, Received, StreamCondition, StreamHeader, ns};
 use tokio::time::{Instant, timeout_at};
 
+use crate::drain::elsewhere;
 use crate::events::{self, Meters};
 use crate::limits_of;
 use crate::links::{Basis, Links, Seat};
@@ -40,6 +42,7 @@ pub(crate) struct Host {
     pub(crate) rebinds: Rebinds,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) meters: Meters,
+    pub(crate) drain: Drain,
 }
 
 /// A session that is ready to run.
@@ -150,6 +153,11 @@ impl Talk<'_> {
                 StreamCondition::HostUnknown,
                 "this domain is not served here",
             ));
+        }
+        // RFC 6120 4.9.3.19: better now than after a login that ends at once.
+        if self.host.drain.phase() != Phase::Running {
+            let elsewhere = elsewhere(&self.host.rules.config, self.stream.framing());
+            return elsewhere.map_or(Ok(()), |error| Err(Refusal(Some(error))));
         }
         Ok(())
     }

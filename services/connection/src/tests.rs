@@ -3,6 +3,7 @@
 
 mod client;
 mod hostile;
+mod drain;
 mod login;
 mod manage;
 mod messages;

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use entente_connection::Elsewhere;
 use entente_core::{ByteSize, Span};
 use entente_node::{AdminSettings, LogSettings};
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,10 @@ impl Default for DrainConfig {
     fn default() -> Self {
         Self {
             settle: Span::secs(0),
+    /// Where clients on direct TLS are sent, as `host:port`: another gateway of the deployment that
+    /// has the same domain. Without it they are told that this one goes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub see_other_host: Option<Elsewhere>,
             budget: Span::secs(10),
             flush: Span::secs(20),
         }
@@ -129,6 +134,19 @@ impl Default for DrainConfig {
 
 fn secrets() -> PathBuf {
     PathBuf::from("secrets.toml")
+            see_other_host: None,
+        }
+    }
+}
+
+impl DrainConfig {
+    fn check(&self, own: &[SocketAddr]) -> Result<(), &'static str> {
+        let names = |address: &SocketAddr| {
+            let elsewhere = self.see_other_host.as_ref();
+            elsewhere.is_some_and(|place| place.as_str() == address.to_string())
+        };
+        if own.iter().any(names) {
+            return Err("drain.see_other_host is an address of this gateway itself");
 }
 
 /// Why a configuration is not taken.
@@ -203,6 +221,8 @@ impl Config {
         };
         config
             .storage
+        let elsewhere = &config.drain.see_other_host;
+        config.connection.see_other_host.clone_from(elsewhere);
             .check()
             .map_err(|message| setting(message.to_owned()))?;
         config
@@ -212,6 +232,10 @@ impl Config {
         config
             .router
             .check()
+        config
+            .drain
+            .check(&config.connection.listen)
+            .map_err(|message| setting(message.to_owned()))?;
             .map_err(|message| setting(message.to_owned()))?;
         config
             .identity
@@ -301,6 +325,13 @@ mod tests {
             (
                 "domain = \"a\"\n[router]\nresume_time = \"5\"",
                 "entente.toml:3: resume_time: ",
+    #[test]
+    fn the_other_place_reaches_the_door() {
+        let config = read("domain = \"a\"\n[drain]\nsee_other_host = \"b.example:5223\"").unwrap();
+        let told = config.connection.see_other_host.unwrap();
+        assert_eq!(told.as_str(), "b.example:5223");
+    }
+
             ),
             (
                 "domain = \"a\"\n[storage]\nfsync = \"maybe\"",
@@ -324,3 +355,16 @@ mod tests {
         }
     }
 }
+            (
+                "domain = \"a\"\n[drain]\nsee_other_host = \"b\"",
+                "entente.toml:3: see_other_host: `b` is not `host:port`",
+            ),
+            (
+                "domain = \"a\"\n[drain]\nsee_other_host = \"127.0.0.1:5223\"",
+                "drain.see_other_host is an address of this gateway",
+            ),
+            (
+                "domain = \"a\"\n[callers]\nexempt = [\"192.0.2.1\"]",
+                "entente.toml:3: exempt: `192.0.2.1` is not a network",
+            ),
+            ("domain = \"a\"\n[callers]\nburst = 0", "callers.burst"),

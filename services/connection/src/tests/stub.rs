@@ -184,6 +184,7 @@ impl World {
         };
         Self {
             host: Arc::new(host),
+            drain: drain.clone(),
             router,
             identity,
             tasks,
