@@ -10,8 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entente_core::Placement;
-use entente_node::{AcceptLoop, AcceptMetrics, Drain, Metrics, Tasks, accept_loop};
+use entente_core::{Placement, Timestamp};
+use entente_node::{
+    AcceptLoop, AcceptMetrics, Callers, Drain, Metrics, Note, Stranger, Tasks, accept_loop,
+};
 use entente_proto::{EdgeId, IdentityClient, RouterClient};
 use entente_stanza::Jid;
 use tokio::io::AsyncReadExt;
@@ -60,6 +62,10 @@ pub struct Deps {
     /// Counts what becomes of accepted connections.
     pub accepted: AcceptMetrics,
 }
+    /// Bounds those who are not logged in.
+    pub callers: Callers,
+    /// What the probe says while the served certificate is over.
+    pub expired: Note,
 
 /// The running service.
 #[derive(Debug)]
@@ -91,14 +97,14 @@ impl Built {
     }
 }
 
-/// Checks the settings and the certificate, and starts nothing.
+/// Checks the settings and the certificate, and starts nothing. Returns when the first certificate
+/// of the chain ends.
 ///
 /// # Errors
 /// [`BuildError`] for a bad setting or certificate.
-pub fn check(config: &Config) -> Result<(), BuildError> {
+pub fn check(config: &Config) -> Result<Option<Timestamp>, BuildError> {
     config.check()?;
-    Certificates::load(config.tls.clone())?;
-    Ok(())
+    Ok(Certificates::load(config.tls.clone())?.ends())
 }
 
 /// Binds the listeners and starts to accept.
@@ -201,7 +207,7 @@ fn follow(deps: &Deps, host: &Arc<Host>, certificates: &Arc<Certificates>) {
     deps.tasks.spawn("connection-revocations", async move {
         cancelled.run_until_cancelled(follow).await;
     });
-    let follow = Arc::clone(certificates).follow(host.meters.clone());
+    let follow = Arc::clone(certificates).follow(host.meters.clone(), deps.expired.clone());
     let cancelled = deps.tasks.cancelled();
     deps.tasks.spawn("connection-certificate", async move {
         cancelled.run_until_cancelled(follow).await;

@@ -50,6 +50,8 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// How often the files are looked at for a change.
     pub poll: Span,
+    /// When less than this is left until the chain ends, a warning a day says so.
+    pub expiry_warning: Span,
 }
 
 /// The WebSocket side.
@@ -131,6 +133,8 @@ impl Default for TlsConfig {
             certificate: PathBuf::from("tls.crt"),
             key: PathBuf::from("tls.key"),
             poll: Span::secs(10),
+            // A month: one try of whoever renews it may fail and be noticed.
+            expiry_warning: Span::secs(30 * 24 * 3600),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! **Invariants**
 //! - Labels are closed sets; no event carries an address, a token or a body.
 
-use entente_core::{FaultKind, ShardId};
+use entente_core::{FaultKind, ShardId, Timestamp};
 use entente_node::{Counters, Gauges, Label, LabelValue, Metrics, MetricsError};
 
 use crate::negotiate::sasl::SaslFailure;
@@ -23,6 +23,7 @@ pub(crate) struct Meters {
     streams_lost: Counters<()>,
     revocations: Counters<()>,
     certificates: Counters<(CertificateOutcome,)>,
+    certificate_left: Gauges<()>,
 }
 
 impl Meters {
@@ -48,6 +49,10 @@ impl Meters {
                 "entente_connection_certificates",
                 "Certificate reloads by outcome",
             )?,
+            certificate_left: metrics.gauges(
+                "entente_connection_certificate_left_seconds",
+                "Time until the first certificate of the served chain ends, negative after it",
+            )?,
         })
     }
 
@@ -64,6 +69,13 @@ impl Meters {
     pub(crate) fn bound(&self) -> BoundSession {
         self.sessions.add((), 1);
         BoundSession(self.sessions.clone())
+    }
+
+    /// Shows how long the served chain is good.
+    pub(crate) fn certificate_left(&self, ends: Timestamp, now: Timestamp) {
+        let secs = |time: Timestamp| i64::try_from(time.secs()).unwrap_or(i64::MAX);
+        self.certificate_left
+            .set((), secs(ends).saturating_sub(secs(now)));
     }
 
     pub(crate) fn tally(&self, tally: &Tally) {
@@ -296,6 +308,30 @@ impl CertificateLoaded {
 }
 
 /// New certificate files are no good; the last good pair stays in use.
+/// The served chain ends soon.
+#[derive(Debug)]
+pub(crate) struct CertificateEnds {
+    /// In so many seconds.
+    pub(crate) left: u64,
+}
+
+impl CertificateEnds {
+    pub(crate) fn emit(self) {
+        let days = self.left / 86_400;
+        tracing::warn!(days, "certificate ends soon");
+    }
+}
+
+/// The served chain is over; clients that check it stay away.
+#[derive(Debug)]
+pub(crate) struct CertificateExpired;
+
+impl CertificateExpired {
+    pub(crate) fn emit(self) {
+        tracing::error!("certificate has expired");
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct CertificateKept<'a> {
     pub(crate) error: &'a SecureError,

@@ -7,12 +7,17 @@
 //! - Ticket keys live in memory, one set a listener, so no ticket crosses listeners (T74).
 //! - Plain text on the port ends the connection without a banner (T38).
 //! - A certificate that cannot be read or used never replaces a good one (T77).
+//! - The end of the chain in use is a metric, and near it a line a day (T77).
+
+mod expiry;
 
 use std::fs::Metadata;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use entente_core::Timestamp;
+use entente_node::Note;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -21,6 +26,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use self::expiry::{Alarm, Watch};
 use crate::config::TlsConfig;
 use crate::events::{self, Meters};
 
@@ -45,9 +51,17 @@ pub enum SecureError {
 pub(crate) struct Certificates {
     files: TlsConfig,
     provider: Arc<CryptoProvider>,
-    current: ArcSwap<CertifiedKey>,
+    current: ArcSwap<Served>,
     /// What the files were before they were first read: a change since then is one.
     first: Version,
+}
+
+/// A chain with its key.
+#[derive(Debug)]
+struct Served {
+    key: Arc<CertifiedKey>,
+    /// When the first certificate of the chain ends.
+    ends: Option<Timestamp>,
 }
 
 /// What tells that a file changed.
@@ -81,9 +95,16 @@ impl Certificates {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Takes new files into use as they appear. Sessions that exist are not touched.
-    pub(crate) async fn follow(self: Arc<Self>, meters: Meters) {
+    /// When the first certificate of the chain in use ends.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        self.current.load().ends
+    }
+
+    /// Takes new files into use as they appear. Sessions that exist are not touched. `expired` holds
+    /// while the chain in use is over: the node goes on, since its sessions do.
+    pub(crate) async fn follow(self: Arc<Self>, meters: Meters, expired: Note) {
         let mut seen = self.first;
+        let mut watch = Watch::new(self.files.expiry_warning.get());
         let mut tick = tokio::time::interval(self.files.poll.get().max(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -92,6 +113,10 @@ impl Certificates {
             if version != seen {
                 seen = version;
                 self.reload(&meters);
+                watch.renew();
+            }
+            if let Some(ends) = self.ends() {
+                tell(ends, &mut watch, &meters, &expired);
             }
         }
     }
@@ -119,15 +144,29 @@ impl ResolvesServerCert for Certificates {
     // Clients without a server name, and with another one, get the same: RFC 6120 has the name in
     // the stream header, and the client checks the certificate.
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(Arc::clone(&self.current.load().key))
     }
 }
 
-fn read(files: &TlsConfig, provider: &CryptoProvider) -> Result<CertifiedKey, SecureError> {
+/// Shows how long a chain is good, and says so when it is due.
+fn tell(ends: Timestamp, watch: &mut Watch, meters: &Meters, expired: &Note) {
+    let now = Timestamp::now();
+    meters.certificate_left(ends, now);
+    expired.set(ends <= now);
+    match watch.due(ends, now) {
+        Some(Alarm::Soon(left)) => events::CertificateEnds { left }.emit(),
+        Some(Alarm::Expired) => events::CertificateExpired.emit(),
+        None => {}
+    }
+}
+
+fn read(files: &TlsConfig, provider: &CryptoProvider) -> Result<Served, SecureError> {
     let chain =
         CertificateDer::pem_file_iter(&files.certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&files.key)?;
-    Ok(CertifiedKey::from_der(chain, key, provider)?)
+    let ends = expiry::first_end(chain.iter().map(|certificate| certificate.as_ref()));
+    let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
+    Ok(Served { key, ends })
 }
 
 fn stamp(metadata: std::io::Result<Metadata>) -> Option<(SystemTime, u64)> {

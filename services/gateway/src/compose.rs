@@ -162,6 +162,8 @@ impl Node {
             identity: people.client,
             placement: ground.placement.clone(),
             tasks: ground.tasks.clone(),
+            callers: ground.callers.clone(),
+            expired: ground.readiness.note("certificate expired"),
             drain: ground.drain.clone(),
             metrics: ground.metrics.clone(),
             accepted: ground.accepts.clone(),

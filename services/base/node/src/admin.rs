@@ -141,8 +141,10 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
+        let notes = self.readiness.notes();
+        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
         if self.readiness.is_ready() {
-            return text(StatusCode::OK, "ready\n");
+            return text(StatusCode::OK, format!("ready\n{notes}"));
         }
         let missing = self.readiness.missing();
         let reason = if missing.is_empty() {
@@ -150,7 +152,7 @@ impl Admin {
         } else {
             format!("waiting for {}\n", missing.join(", "))
         };
-        text(StatusCode::SERVICE_UNAVAILABLE, reason)
+        text(StatusCode::SERVICE_UNAVAILABLE, reason + &notes)
     }
 
     fn exposition(&self) -> Response<Full<Bytes>> {

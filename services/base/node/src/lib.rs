@@ -28,6 +28,7 @@ pub use http_server::{HttpLimits, serve_http};
 pub use labels::{Label, LabelValue, Labels};
 pub use logging::{LogError, LogFormat, LogHandle, LogSettings, init_logging};
 pub use metrics::{Buckets, Counters, Gauges, Histograms, Metrics, MetricsError};
-pub use readiness::{Condition, Readiness};
+pub use network::{Network, NetworkError};
+pub use readiness::{Condition, Note, Readiness};
 pub use signals::{Signal, Signals};
 pub use tasks::{Straggler, Tasks};

@@ -3,20 +3,24 @@
 //! **Invariants**
 //! - Ready only while every condition holds and no drain has begun.
 //! - A condition whose holder was dropped does not hold.
+//! - A note is told beside the answer and never changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{Drain, Phase};
 
 type States = BTreeMap<&'static str, bool>;
+type Notes = Arc<Mutex<BTreeSet<&'static str>>>;
 
 /// The conditions of a process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     states: Arc<watch::Sender<States>>,
+    notes: Notes,
     drain: Drain,
 }
 
@@ -25,6 +29,7 @@ impl Readiness {
     pub fn new(drain: Drain) -> Self {
         Self {
             states: Arc::new(watch::Sender::new(States::new())),
+            notes: Notes::default(),
             drain,
         }
     }
@@ -37,6 +42,20 @@ impl Readiness {
         };
         condition.set(false);
         condition
+    }
+
+    /// Makes a note that is not shown yet: something that a person should see to, for which taking
+    /// work away from the node would be no cure.
+    pub fn note(&self, text: &'static str) -> Note {
+        Note {
+            text,
+            notes: Arc::clone(&self.notes),
+        }
+    }
+
+    /// The notes that are shown, in order.
+    pub fn notes(&self) -> Vec<&'static str> {
+        self.notes.lock().iter().copied().collect()
     }
 
     /// Whether the node should get new work.
@@ -80,6 +99,25 @@ impl Drop for Condition {
     }
 }
 
+/// The right to show one note. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Note {
+    text: &'static str,
+    notes: Notes,
+}
+
+impl Note {
+    /// Shows it, or takes it back.
+    pub fn set(&self, shown: bool) {
+        let mut notes = self.notes.lock();
+        if shown {
+            notes.insert(self.text);
+        } else {
+            notes.remove(self.text);
+        }
+    }
+}
+
 fn all_hold(states: &States) -> bool {
     states.values().all(|holds| *holds)
 }
@@ -101,6 +139,19 @@ mod tests {
         drop(log);
         assert_eq!(readiness.missing(), ["log"]);
         assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn notes_are_shown_and_change_nothing() {
+        let readiness = Readiness::new(Drain::new());
+        let note = readiness.note("certificate expired");
+        assert!(readiness.notes().is_empty());
+        note.set(true);
+        note.clone().set(true);
+        assert_eq!(readiness.notes(), ["certificate expired"]);
+        assert!(readiness.is_ready());
+        note.set(false);
+        assert!(readiness.notes().is_empty());
     }
 
     #[test]

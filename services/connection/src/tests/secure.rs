@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use entente_core::Timestamp;
 use entente_node::Tasks;
 use entente_proto::identity::Revocation;
 use entente_stanza::StreamCondition;
@@ -19,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::client::Client;
-use super::stub::{DOMAIN, World, config};
+use super::stub::{DOMAIN, EXPIRED, World, config};
 use crate::accept::{Built, build};
 use crate::config::Config;
 
@@ -41,11 +42,26 @@ impl Files {
     fn renew(&self) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed([DOMAIN.to_owned()]).unwrap();
-        std::fs::write(self.path("tls.crt"), cert.pem()).unwrap();
-        std::fs::write(self.path("tls.key"), signing_key.serialize_pem()).unwrap();
+        self.write(&cert, &signing_key);
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A certificate that ends so many seconds from now.
+    fn renew_for(&self, secs: i64) {
+        let mut params = rcgen::CertificateParams::new(vec![DOMAIN.to_owned()]).unwrap();
+        let now =
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_millis(Timestamp::now().millis());
+        let left = Duration::from_secs(secs.unsigned_abs());
+        params.not_after = if secs < 0 { now - left } else { now + left };
+        let key = rcgen::KeyPair::generate().unwrap();
+        self.write(&params.self_signed(&key).unwrap(), &key);
+    }
+
+    fn write(&self, certificate: &rcgen::Certificate, key: &rcgen::KeyPair) {
+        std::fs::write(self.path("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(self.path("tls.key"), key.serialize_pem()).unwrap();
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
@@ -250,6 +266,48 @@ async fn certificates_are_followed_and_the_last_good_one_is_kept() {
         .send("<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
         .await;
     assert_eq!(session.named("iq").await.attribute("id"), Some("p"));
+    end(&world).await;
+}
+
+/// T77: how long the chain is good is a metric, and the probe notes its end without failing.
+#[tokio::test]
+async fn the_end_of_the_certificate_is_shown() {
+    let (world, files) = (World::new(), Files::new());
+    files.renew_for(20 * 24 * 3600);
+    let mut config = files.config();
+    config.tls.poll = entente_core::Span::secs(1);
+    let ends = crate::check(&config).unwrap().unwrap();
+    let left = ends.since(Timestamp::now()).as_secs();
+    assert!((1_727_900..=1_728_000).contains(&left), "{left}");
+    let deps = world.deps();
+    let metrics = deps.metrics.clone();
+    let _built = build(config, deps).await.unwrap();
+    let shown = || {
+        let text = metrics.encode().unwrap();
+        let name = "entente_connection_certificate_left_seconds{} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|left| left.parse::<i64>().unwrap())
+    };
+    let until = async |good: &dyn Fn(i64) -> bool| {
+        while !shown().is_some_and(good) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, until(&|left| left > 1_727_900))
+        .await
+        .unwrap();
+    assert!(world.readiness.notes().is_empty());
+    files.renew_for(-3600);
+    timeout(PATIENCE, until(&|left| left < -3590))
+        .await
+        .unwrap();
+    assert_eq!(world.readiness.notes(), [EXPIRED]);
+    assert!(world.readiness.is_ready());
+    files.renew_for(90 * 24 * 3600);
+    timeout(PATIENCE, until(&|left| left > 1_728_000))
+        .await
+        .unwrap();
+    assert!(world.readiness.notes().is_empty());
     end(&world).await;
 }
 

@@ -26,6 +26,8 @@ use crate::revoke::Revocations;
 use crate::session::Rules;
 
 pub(crate) const DOMAIN: &str = "chat.example";
+/// What the probe says when the certificate is over.
+pub(crate) const EXPIRED: &str = "certificate expired";
 /// The token that is good for everybody.
 pub(crate) const TOKEN: &str = "good.token";
 /// The proof that a FAST login shows.
@@ -210,6 +212,7 @@ impl World {
 pub(crate) fn config() -> Config {
     Config {
         domain: DOMAIN.to_owned(),
+            expired: self.readiness.note(EXPIRED),
         ..Config::default()
     }
 }

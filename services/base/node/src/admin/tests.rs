@@ -82,6 +82,16 @@ async fn readiness_is_what_the_conditions_and_the_drain_say() {
     log.set(true);
     let answer = rig.ask("GET", "/readyz").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+    let note = rig.readiness.note("certificate expired");
+    note.set(true);
+    let answer = rig.ask("GET", "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.ends_with("ready\nnote: certificate expired\n"),
+        "{answer}"
+    );
+    note.set(false);
     for _ in 0..2 {
         let answer = rig.ask("POST", "/drain").await;
         assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
