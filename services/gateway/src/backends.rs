@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,11 @@ pub(crate) fn private_folder(folder: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+/// Where the input lies in the folder of a log.
+pub(crate) fn input(folder: &Path) -> PathBuf {
+    folder.join("input")
+}
+
 /// Opens the logs.
 ///
 /// # Errors
@@ -101,7 +106,7 @@ pub fn logs(storage: &Storage) -> Result<Logs, BackendError> {
             segments: Vec::new(),
         }),
         Some(("file", folder)) => {
-            let input = segment_log(storage, &Path::new(folder).join("input"), storage.shards)?;
+            let input = segment_log(storage, &input(Path::new(folder)), storage.shards)?;
             let wake = segment_log(storage, &Path::new(folder).join("wake"), 1)?;
             Ok(Logs {
                 segments: vec![Arc::clone(&input), Arc::clone(&wake)],

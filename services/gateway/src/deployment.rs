@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use entente_core::{Placement, random_array};
 use serde::{Deserialize, Serialize};
 
+use crate::backends;
 use crate::config::Storage;
 
 #[derive(Deserialize, Serialize)]
@@ -34,9 +35,14 @@ pub enum DeploymentError {
     /// The file is not what it was.
     #[error("{0} is damaged: restore it from a copy")]
     Malformed(String),
+    /// The log is there and the file is not: another key would look for every account elsewhere.
+    #[error("{0} is missing beside a log that has records: restore it from a copy")]
+    Missing(String),
     /// The configuration has another number of shards.
-    #[error("storage.shards is {wanted}, but the deployment was created with {found}")]
+    #[error("storage.shards is {wanted}, but the deployment in {folder} was created with {found}")]
     Shards {
+        /// Where the deployment lies.
+        folder: String,
         /// What the configuration says.
         wanted: u32,
         /// What the deployment has.
@@ -52,24 +58,62 @@ pub fn placement(storage: &Storage) -> Result<Placement, DeploymentError> {
     let Some(folder) = storage.log.strip_prefix("file:") else {
         return Ok(Placement::new(storage.shards, &random_array()));
     };
-    let path = Path::new(folder).join("deployment.toml");
-    let name = path.display().to_string();
-    let io = |source| DeploymentError::Io {
-        file: name.clone(),
+    let folder = Path::new(folder);
+    if let Some(placement) = existing(folder, storage.shards)? {
+        return Ok(placement);
+    }
+    let text = create(&file_of(folder), storage.shards);
+    let text = text.map_err(|source| io(folder, source))?;
+    parse(folder, &text, storage.shards)
+}
+
+/// Compares a configuration with the deployment that lies in its folder, if there is one. Nothing
+/// is created, locked or opened for writing, so a node may be running there.
+///
+/// # Errors
+/// [`DeploymentError`] says what differs.
+pub fn compare(storage: &Storage) -> Result<(), DeploymentError> {
+    let folder = storage.log.strip_prefix("file:").map(Path::new);
+    folder
+        .map_or(Ok(None), |folder| existing(folder, storage.shards))
+        .map(drop)
+}
+
+fn file_of(folder: &Path) -> PathBuf {
+    folder.join("deployment.toml")
+}
+
+fn io(folder: &Path, source: std::io::Error) -> DeploymentError {
+    DeploymentError::Io {
+        file: file_of(folder).display().to_string(),
         source,
-    };
-    let malformed = || DeploymentError::Malformed(name.clone());
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    }
+}
+
+/// The placement of a deployment that was created before.
+fn existing(folder: &Path, shards: u32) -> Result<Option<Placement>, DeploymentError> {
+    match std::fs::read_to_string(file_of(folder)) {
+        Ok(text) => parse(folder, &text, shards).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            create(&path, storage.shards).map_err(io)?
+            // The file is written before the log: a log without it has lost it.
+            let log = std::fs::read_dir(backends::input(folder));
+            if log.is_ok_and(|mut files| files.next().is_some()) {
+                let name = file_of(folder).display().to_string();
+                return Err(DeploymentError::Missing(name));
+            }
+            Ok(None)
         }
-        Err(error) => return Err(io(error)),
-    };
-    let file: File = toml::from_str(&text).map_err(|_| malformed())?;
-    if file.shards != storage.shards {
+        Err(error) => Err(io(folder, error)),
+    }
+}
+
+fn parse(folder: &Path, text: &str, shards: u32) -> Result<Placement, DeploymentError> {
+    let malformed = || DeploymentError::Malformed(file_of(folder).display().to_string());
+    let file: File = toml::from_str(text).map_err(|_| malformed())?;
+    if file.shards != shards {
         return Err(DeploymentError::Shards {
-            wanted: storage.shards,
+            folder: folder.display().to_string(),
+            wanted: shards,
             found: file.shards,
         });
     }
@@ -81,7 +125,7 @@ pub fn placement(storage: &Storage) -> Result<Placement, DeploymentError> {
 /// Writes the file so that it is there whole or not at all.
 fn create(path: &Path, shards: u32) -> std::io::Result<String> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    crate::backends::private_folder(&folder)?;
+    backends::private_folder(&folder)?;
     let key = STANDARD.encode(random_array::<16>());
     let text = format!("shards = {shards}\nplacement_key = \"{key}\"\n");
     let draft = path.with_extension("new");
@@ -119,8 +163,77 @@ mod tests {
             refused,
             Err(DeploymentError::Shards {
                 wanted: 5,
-                found: 4
+                found: 4,
+                ..
             })
         ));
+    }
+
+    fn storage(folder: &Path, shards: u32) -> Storage {
+        Storage {
+            log: format!("file:{}", folder.join("log").display()),
+            state: format!("fjall:{}", folder.join("state").display()),
+            shards,
+            ..Storage::default()
+        }
+    }
+
+    fn files(folder: &Path) -> Vec<(PathBuf, std::time::SystemTime, u64)> {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let metadata = entry.metadata().unwrap();
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                }
+                let changed = metadata.modified().unwrap();
+                found.push((entry.path(), changed, metadata.len()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_comparison_creates_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        compare(&storage(folder.path(), 4)).unwrap();
+        assert!(files(folder.path()).is_empty());
+        compare(&Storage {
+            log: "memory:".to_owned(),
+            ..Storage::default()
+        })
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_comparison_beside_a_running_node_says_what_differs_and_touches_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = storage(folder.path(), 4);
+        placement(&good).unwrap();
+        let logs = backends::logs(&good).unwrap();
+        let before = files(folder.path());
+        compare(&good).unwrap();
+        let said = compare(&storage(folder.path(), 8)).unwrap_err().to_string();
+        assert!(said.starts_with("storage.shards is 8, but the deployment in "));
+        assert!(said.ends_with(" was created with 4"), "{said}");
+        assert_eq!(files(folder.path()), before);
+        logs.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_log_without_its_placement_gets_no_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path(), 4);
+        placement(&storage).unwrap();
+        backends::logs(&storage).unwrap().close().await;
+        let file = file_of(&folder.path().join("log"));
+        std::fs::remove_file(&file).unwrap();
+        for refused in [compare(&storage).err(), placement(&storage).err()] {
+            assert!(matches!(refused, Some(DeploymentError::Missing(_))));
+        }
+        assert!(!file.exists());
     }
 }
