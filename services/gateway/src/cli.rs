@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use entente_gateway::compose::Node;
 use entente_gateway::config::Config;
 use entente_gateway::init::Init;
-use entente_gateway::secrets::Secrets;
+use entente_gateway::preflight::preflight;
 
 /// A gateway through which messaging networks exchange end-to-end encrypted messages.
 ///
@@ -131,8 +131,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    Secrets::read(&config.secrets)?;
-    Node::check(&config)?;
+    for warning in preflight(&config)? {
+        writeln!(io::stderr(), "entente: warning: {warning}")?;
+    }
     say(&format!(
         "{}: the configuration, its secrets, keys and partners are good",
         path.display()

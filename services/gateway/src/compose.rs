@@ -28,6 +28,7 @@ use crate::deployment::{self, DeploymentError};
 use crate::door::Door;
 use crate::endpoints::RegistryEndpoints;
 use crate::secrets::{Secrets, SecretsError};
+use crate::keyfiles::{self, KeyFileError};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum StartError {
     #[error("push.key: {0}")]
     Key(#[from] push::KeyError),
     /// A listener cannot be bound, or a signal not be taken.
+    /// A file of keys is not private.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     #[error("{what}: {source}")]
     Listen {
         /// Which.
@@ -108,18 +112,6 @@ struct Ground {
 }
 
 impl Node {
-    /// Reads everything that a configuration names, and starts nothing.
-    ///
-    /// # Errors
-    /// The first thing that would keep the node from starting.
-    pub fn check(config: &Config) -> Result<(), StartError> {
-        identity::check(&config.identity, config.egress.policy())?;
-        config.push.signing_key()?;
-        connection::check(&config.connection)?;
-        Client::new(&config.egress)?;
-        Ok(())
-    }
-
     /// Builds the parts and opens the doors. Ready when every shard is owned.
     ///
     /// # Errors
@@ -128,6 +120,9 @@ impl Node {
         let signals = Signals::listen().map_err(listen("signals"))?;
         let secrets = Secrets::read(&config.secrets)?;
         let ground = Ground::new(&config, secrets.seal)?;
+        for told in keyfiles::check(&config)? {
+            tracing::warn!(file = %told.file.display(), "the group of a key file may read it");
+        }
         let logs = backends::logs(&config.storage)?;
         let stores = backends::stores(&config.storage)?;
         let shards = router::Deps {

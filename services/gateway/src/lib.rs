@@ -10,4 +10,6 @@ pub mod deployment;
 mod door;
 mod endpoints;
 pub mod init;
+pub mod keyfiles;
+pub mod preflight;
 pub mod secrets;

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -40,13 +40,10 @@ pub enum SecretsError {
     /// A key is missing or not 32 bytes in base64.
     #[error("{0}: seal_key and fast_key must each be 32 bytes in base64")]
     Malformed(String),
-    /// Others may read the file.
-    #[error("{0}: other users may read it: chmod 600")]
-    Open(String),
 }
 
 impl Secrets {
-    /// Reads the file.
+    /// Reads the file. Who else may read it is looked at by [`crate::keyfiles`].
     ///
     /// # Errors
     /// [`SecretsError`]; the text of the file is never shown.
@@ -56,10 +53,6 @@ impl Secrets {
             file: file(),
             source,
         };
-        let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(SecretsError::Open(file()));
-        }
         let text = std::fs::read_to_string(path).map_err(io)?;
         let malformed = || SecretsError::Malformed(file());
         let read: File = toml::from_str(&text).map_err(|_| malformed())?;
@@ -116,7 +109,6 @@ mod tests {
             Secrets::create(&path),
             Err(SecretsError::Io { .. })
         ));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Secrets::read(&path), Err(SecretsError::Open(_))));
+        assert_eq!(crate::keyfiles::look(&path).unwrap(), None);
     }
 }
