@@ -5,8 +5,9 @@
 //! - A connection holds a permit from accept to its end; there are so many permits, no more.
 //! - The handshake has one deadline, PROXY header and TLS together.
 //! - What does not begin as TLS is closed without a byte (T38).
+//! - Until it is logged in, a connection counts as a stranger of its address (T80, T155).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +62,11 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Counts what becomes of accepted connections.
     pub accepted: AcceptMetrics,
-}
     /// Bounds those who are not logged in.
     pub callers: Callers,
     /// What the probe says while the served certificate is over.
     pub expired: Note,
+}
 
 /// The running service.
 #[derive(Debug)]
@@ -144,6 +145,8 @@ pub async fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
             let entrance = Arc::new(Entrance {
                 host: Arc::clone(&host),
                 acceptor: certificates.acceptor(alpn)?,
+                callers: deps.callers.clone(),
+                name,
                 door,
                 cancelled: deps.tasks.cancelled(),
             });
@@ -153,10 +156,10 @@ pub async fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
                 deps.tasks.clone(),
                 deps.accepted.clone(),
             );
-            let handler = move |socket, _peer, permit| {
+            let handler = move |socket, peer: SocketAddr, permit| {
                 let entrance = Arc::clone(&entrance);
                 async move {
-                    entrance.enter(socket).await;
+                    entrance.enter(socket, peer.ip()).await;
                     drop(permit);
                 }
             };
@@ -188,6 +191,7 @@ fn host(config: &Config, deps: &Deps, meters: Meters) -> Result<Arc<Host>, Build
         links: Arc::new(links),
         revocations: Arc::default(),
         meters,
+        drain: deps.drain.clone(),
     }))
 }
 
@@ -197,7 +201,6 @@ fn follow(deps: &Deps, host: &Arc<Host>, certificates: &Arc<Certificates>) {
     let revoked = deps.identity.revocations();
     let revocations: Arc<Revocations> = Arc::clone(&host.revocations);
     let follow = revocations.follow(
-        drain: deps.drain.clone(),
         revoked,
         deps.identity.clone(),
         Arc::clone(&host.links),
@@ -243,28 +246,37 @@ fn addresses(
 struct Entrance {
     host: Arc<Host>,
     acceptor: TlsAcceptor,
+    callers: Callers,
+    name: &'static str,
     door: Door,
     cancelled: CancellationToken,
 }
 
 impl Entrance {
-    async fn enter(&self, socket: TcpStream) {
+    async fn enter(&self, socket: TcpStream, peer: IpAddr) {
+        let Ok(mut stranger) = self.callers.arrive(self.name) else {
+            return;
+        };
+        let proxied = self.host.rules.config.proxy_protocol;
+        if !proxied && stranger.comes_from(peer).is_err() {
+            return;
+        }
         let _open = self.host.meters.open(self.door);
-        let served = Box::pin(self.stages(socket));
+        let served = Box::pin(self.stages(socket, stranger));
         // Cancelled only when the drain is over: what is left is cut.
         let _done = self.cancelled.run_until_cancelled(served).await;
     }
 
-    async fn stages(&self, socket: TcpStream) {
+    async fn stages(&self, socket: TcpStream, mut stranger: Stranger) {
         // In a box: what the handshake takes is free again when the session begins.
-        if let Some(wire) = Box::pin(self.wire(socket)).await {
-            serve(wire, &self.host).await;
+        if let Some(wire) = Box::pin(self.wire(socket, &mut stranger)).await {
+            serve(wire, &self.host, Some(stranger)).await;
         }
     }
 
-    async fn wire(&self, socket: TcpStream) -> Option<Box<dyn Wire>> {
+    async fn wire(&self, socket: TcpStream, stranger: &mut Stranger) -> Option<Box<dyn Wire>> {
         let deadline = Instant::now() + self.host.rules.config.deadlines.handshake.get();
-        let handshake = timeout_at(deadline, Box::pin(self.handshake(socket))).await;
+        let handshake = timeout_at(deadline, Box::pin(self.handshake(socket, stranger))).await;
         let outcome = match &handshake {
             Ok(Ok(_)) => HandshakeOutcome::Done,
             Ok(Err(outcome)) => *outcome,
@@ -283,12 +295,15 @@ impl Entrance {
     async fn handshake(
         &self,
         mut socket: TcpStream,
+        stranger: &mut Stranger,
     ) -> Result<TlsStream<TcpStream>, HandshakeOutcome> {
         let failed = |_| HandshakeOutcome::Failed;
         // Small stanzas must not wait for the acknowledgement of the one before.
         socket.set_nodelay(true).map_err(failed)?;
         if self.host.rules.config.proxy_protocol {
-            skip_proxy_header(&mut socket).await?;
+            let told = read_proxy_header(&mut socket).await?;
+            let counted = told.map_or(Ok(()), |address| stranger.comes_from(address));
+            counted.map_err(|_| HandshakeOutcome::Refused)?;
         }
         let mut first = [0; 1];
         let seen = socket.peek(&mut first).await.map_err(failed)?;
@@ -299,19 +314,21 @@ impl Entrance {
     }
 }
 
-/// Takes a connection through login and session to its end.
-pub(crate) async fn serve(wire: Box<dyn Wire>, host: &Host) {
+/// Takes a connection through login and session to its end. With the login it is no stranger any
+/// more.
+pub(crate) async fn serve(wire: Box<dyn Wire>, host: &Host, stranger: Option<Stranger>) {
     let limits = limits_of(host.rules.config.limits.stanza_before_auth);
     let mut stream = Stream::new(wire, limits, &host.rules.config.deadlines);
     let negotiated = Box::pin(negotiate(&mut stream, host)).await;
+    drop(stranger);
     if let Some(negotiated) = negotiated {
         Box::pin(drive::run(&mut stream, host, negotiated)).await;
     }
 }
 
-/// Reads the PROXY header, version 2 only. The address in it is not kept: nothing here may store
-/// where a client is.
-async fn skip_proxy_header(socket: &mut TcpStream) -> Result<(), HandshakeOutcome> {
+/// Reads the PROXY header, version 2 only, and the client's address in it; there is none in the
+/// checks of a load balancer itself. It is not kept: nothing here may store where a client is.
+async fn read_proxy_header(socket: &mut TcpStream) -> Result<Option<IpAddr>, HandshakeOutcome> {
     let none = |_| HandshakeOutcome::NoProxyHeader;
     let mut header = [0; PROXY_MAX];
     let head = header
@@ -335,6 +352,6 @@ async fn skip_proxy_header(socket: &mut TcpStream) -> Result<(), HandshakeOutcom
     };
     let whole = header.get(..whole).unwrap_or_default();
     proxy_header::ProxyHeader::parse(whole, config)
-        .map(drop)
+        .map(|(header, _)| header.proxied_address().map(|told| told.source.ip()))
         .map_err(|_| HandshakeOutcome::NoProxyHeader)
 }

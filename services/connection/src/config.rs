@@ -122,9 +122,9 @@ impl Default for Config {
             stanza_life: Span::secs(30 * 24 * 3600),
             resume_time: Span::secs(300),
             first_count: 0,
+            see_other_host: None,
         }
     }
-            see_other_host: None,
 }
 
 impl Default for TlsConfig {

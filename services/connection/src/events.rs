@@ -154,6 +154,7 @@ words! {
         Failed = "failed",
         Late = "late",
         NoProxyHeader = "no_proxy_header",
+        Refused = "refused",
     }
     /// How a resumption ended.
     ResumeOutcome as "outcome" {
@@ -307,7 +308,6 @@ impl CertificateLoaded {
     }
 }
 
-/// New certificate files are no good; the last good pair stays in use.
 /// The served chain ends soon.
 #[derive(Debug)]
 pub(crate) struct CertificateEnds {
@@ -332,6 +332,7 @@ impl CertificateExpired {
     }
 }
 
+/// New certificate files are no good; the last good pair stays in use.
 #[derive(Debug)]
 pub(crate) struct CertificateKept<'a> {
     pub(crate) error: &'a SecureError,

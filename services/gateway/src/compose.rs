@@ -12,7 +12,8 @@ use entente_core::{Placement, SealKey, Secret};
 use entente_egress::Client;
 use entente_identity as identity;
 use entente_node::{
-    AcceptMetrics, Admin, AdminSettings, Drain, Metrics, MetricsError, Readiness, Signals, Tasks,
+    AcceptMetrics, Admin, AdminSettings, Callers, Drain, Metrics, MetricsError, Readiness, Signals,
+    Tasks,
 };
 use entente_proto::{DirectoryClient, RouterClient};
 use entente_push as push;
@@ -27,8 +28,8 @@ use crate::config::{Config, DrainConfig};
 use crate::deployment::{self, DeploymentError};
 use crate::door::Door;
 use crate::endpoints::RegistryEndpoints;
-use crate::secrets::{Secrets, SecretsError};
 use crate::keyfiles::{self, KeyFileError};
+use crate::secrets::{Secrets, SecretsError};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +52,10 @@ pub enum StartError {
     /// The key that signs wake-ups is not usable.
     #[error("push.key: {0}")]
     Key(#[from] push::KeyError),
-    /// A listener cannot be bound, or a signal not be taken.
     /// A file of keys is not private.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// A listener cannot be bound, or a signal not be taken.
     #[error("{what}: {source}")]
     Listen {
         /// Which.
@@ -107,6 +108,7 @@ struct Ground {
     readiness: Readiness,
     metrics: Metrics,
     accepts: AcceptMetrics,
+    callers: Callers,
     placement: Placement,
     seal: SealKey,
 }
@@ -118,11 +120,11 @@ impl Node {
     /// [`StartError`] names the part; nothing is left running but tasks that end with the process.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let signals = Signals::listen().map_err(listen("signals"))?;
-        let secrets = Secrets::read(&config.secrets)?;
-        let ground = Ground::new(&config, secrets.seal)?;
         for told in keyfiles::check(&config)? {
             tracing::warn!(file = %told.file.display(), "the group of a key file may read it");
         }
+        let secrets = Secrets::read(&config.secrets)?;
+        let ground = Ground::new(&config, secrets.seal)?;
         let logs = backends::logs(&config.storage)?;
         let stores = backends::stores(&config.storage)?;
         let shards = router::Deps {
@@ -157,11 +159,11 @@ impl Node {
             identity: people.client,
             placement: ground.placement.clone(),
             tasks: ground.tasks.clone(),
-            callers: ground.callers.clone(),
-            expired: ground.readiness.note("certificate expired"),
             drain: ground.drain.clone(),
             metrics: ground.metrics.clone(),
             accepted: ground.accepts.clone(),
+            callers: ground.callers.clone(),
+            expired: ground.readiness.note("certificate expired"),
         };
         let connection = connection::build(config.connection.clone(), chats).await?;
         let door = Door {
@@ -170,6 +172,7 @@ impl Node {
             tls: connection
                 .https_acceptor()
                 .map_err(connection::BuildError::from)?,
+            callers: ground.callers.clone(),
         };
         let opened = door.open(&config.http, &ground.tasks, ground.accepts.clone());
         opened.await.map_err(listen("http.listen"))?;
@@ -245,10 +248,13 @@ impl Ground {
     fn new(config: &Config, seal: SealKey) -> Result<Self, StartError> {
         let drain = Drain::new();
         let metrics = Metrics::new();
+        let connections = config.connection.limits.connections;
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         Ok(Self {
             tasks: Tasks::new(drain.clone()),
             readiness: Readiness::new(drain.clone()),
             accepts: AcceptMetrics::new(&metrics)?,
+            callers: Callers::new(config.callers.clone(), connections, &metrics)?,
             drain,
             metrics,
             placement: deployment::placement(&config.storage)?,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use entente_connection::Elsewhere;
 use entente_core::{ByteSize, Span};
-use entente_node::{AdminSettings, LogSettings};
+use entente_node::{AdminSettings, CallerLimits, LogSettings};
 use serde::{Deserialize, Serialize};
 
 /// A node's configuration.
@@ -29,6 +29,9 @@ pub struct Config {
     /// The XMPP door.
     #[serde(default)]
     pub connection: entente_connection::Config,
+    /// Bounds for connections that are not logged in, of both doors.
+    #[serde(default)]
+    pub callers: CallerLimits,
     /// Shards, sessions and delivery.
     #[serde(default)]
     pub router: entente_router::Config,
@@ -89,6 +92,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Connections at one time.
     pub max_connections: usize,
+    /// Time for the TLS handshake.
+    pub handshake: Span,
     /// Time for the head of a request.
     pub head: Span,
     /// Time for a whole connection.
@@ -100,6 +105,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             max_connections: 1_024,
+            handshake: Span::secs(10),
             head: Span::secs(5),
             connection: Span::secs(60),
         }
@@ -116,24 +122,18 @@ pub struct DrainConfig {
     pub budget: Span,
     /// Time for everything else to end and be stored.
     pub flush: Span,
+    /// Where clients on direct TLS are sent, as `host:port`: another gateway of the deployment that
+    /// has the same domain. Without it they are told that this one goes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub see_other_host: Option<Elsewhere>,
 }
 
 impl Default for DrainConfig {
     fn default() -> Self {
         Self {
             settle: Span::secs(0),
-    /// Where clients on direct TLS are sent, as `host:port`: another gateway of the deployment that
-    /// has the same domain. Without it they are told that this one goes down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub see_other_host: Option<Elsewhere>,
             budget: Span::secs(10),
             flush: Span::secs(20),
-        }
-    }
-}
-
-fn secrets() -> PathBuf {
-    PathBuf::from("secrets.toml")
             see_other_host: None,
         }
     }
@@ -147,6 +147,13 @@ impl DrainConfig {
         };
         if own.iter().any(names) {
             return Err("drain.see_other_host is an address of this gateway itself");
+        }
+        Ok(())
+    }
+}
+
+fn secrets() -> PathBuf {
+    PathBuf::from("secrets.toml")
 }
 
 /// Why a configuration is not taken.
@@ -214,6 +221,8 @@ impl Config {
         })?;
         config.connection.domain.clone_from(&config.domain);
         config.connection.resume_time = config.router.resume_time;
+        let elsewhere = &config.drain.see_other_host;
+        config.connection.see_other_host.clone_from(elsewhere);
         config.resolve(folder);
         let setting = |message: String| ConfigError::Setting {
             file: file.to_owned(),
@@ -221,21 +230,23 @@ impl Config {
         };
         config
             .storage
-        let elsewhere = &config.drain.see_other_host;
-        config.connection.see_other_host.clone_from(elsewhere);
             .check()
+            .map_err(|message| setting(message.to_owned()))?;
+        config
+            .drain
+            .check(&config.connection.listen)
             .map_err(|message| setting(message.to_owned()))?;
         config
             .connection
             .check()
             .map_err(|error| setting(format!("connection: {error}")))?;
         config
+            .callers
+            .check()
+            .map_err(|error| setting(error.to_string()))?;
+        config
             .router
             .check()
-        config
-            .drain
-            .check(&config.connection.listen)
-            .map_err(|message| setting(message.to_owned()))?;
             .map_err(|message| setting(message.to_owned()))?;
         config
             .identity
@@ -315,6 +326,13 @@ mod tests {
     }
 
     #[test]
+    fn the_other_place_reaches_the_door() {
+        let config = read("domain = \"a\"\n[drain]\nsee_other_host = \"b.example:5223\"").unwrap();
+        let told = config.connection.see_other_host.unwrap();
+        assert_eq!(told.as_str(), "b.example:5223");
+    }
+
+    #[test]
     fn mistakes_are_named_with_line_and_key() {
         let cases = [
             ("", "entente.toml:1:"),
@@ -325,13 +343,6 @@ mod tests {
             (
                 "domain = \"a\"\n[router]\nresume_time = \"5\"",
                 "entente.toml:3: resume_time: ",
-    #[test]
-    fn the_other_place_reaches_the_door() {
-        let config = read("domain = \"a\"\n[drain]\nsee_other_host = \"b.example:5223\"").unwrap();
-        let told = config.connection.see_other_host.unwrap();
-        assert_eq!(told.as_str(), "b.example:5223");
-    }
-
             ),
             (
                 "domain = \"a\"\n[storage]\nfsync = \"maybe\"",
@@ -347,14 +358,6 @@ mod tests {
                 "storage.state",
             ),
             ("domain = \"a\"\n[log]\nfilter = \"a=loud\"", "log.filter"),
-            ("domain = \"A b\"", "domain"),
-        ];
-        for (text, wanted) in cases {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(wanted), "{text:?}: {error}");
-        }
-    }
-}
             (
                 "domain = \"a\"\n[drain]\nsee_other_host = \"b\"",
                 "entente.toml:3: see_other_host: `b` is not `host:port`",
@@ -368,3 +371,11 @@ mod tests {
                 "entente.toml:3: exempt: `192.0.2.1` is not a network",
             ),
             ("domain = \"a\"\n[callers]\nburst = 0", "callers.burst"),
+            ("domain = \"A b\"", "domain"),
+        ];
+        for (text, wanted) in cases {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{text:?}: {error}");
+        }
+    }
+}

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entente_identity::{Enlist, PATH as ENLIST_PATH};
-use entente_node::{AcceptLoop, AcceptMetrics, HttpLimits, Tasks, accept_loop, serve_http};
+use entente_node::{
+    AcceptLoop, AcceptMetrics, Callers, HttpLimits, Tasks, accept_loop, serve_http,
+};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -22,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::HttpConfig;
 
+/// What the listener is called in metrics.
+const NAME: &str = "https";
 /// Where partners find the keys that sign our wake-ups.
 const JWKS_PATH: &str = "/.well-known/jwks";
 /// Time for the TLS handshake.
@@ -33,6 +37,7 @@ const JWKS_AGE: HeaderValue = HeaderValue::from_static("max-age=300");
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) enlist: Arc<Enlist>,
+    pub(crate) callers: Callers,
     pub(crate) jwks: Bytes,
     pub(crate) tls: TlsAcceptor,
 }
@@ -48,7 +53,7 @@ impl Door {
         let listener = TcpListener::bind(config.listen).await?;
         let bound = listener.local_addr()?;
         let permits = Arc::new(Semaphore::new(config.max_connections));
-        let around = AcceptLoop::new("https", permits, tasks.clone(), accepts);
+        let around = AcceptLoop::new(NAME, permits, tasks.clone(), accepts);
         let limits = HttpLimits {
             head: config.head.get(),
             connection: config.connection.get(),
@@ -56,14 +61,19 @@ impl Door {
         };
         let cancel = tasks.cancelled();
         let ends = cancel.clone();
-        let handler = move |stream, _peer, permit| {
+        let handler = move |stream, peer: SocketAddr, permit| {
             let (door, ends) = (self.clone(), ends.clone());
             async move {
-                door.serve(stream, limits, ends).await;
+                // Nobody logs in at this door: who comes stays a stranger.
+                if let Ok(mut stranger) = door.callers.arrive(NAME)
+                    && stranger.comes_from(peer.ip()).is_ok()
+                {
+                    door.serve(stream, handshake, limits, ends).await;
+                }
                 drop(permit);
             }
         };
-        tasks.spawn_vital("https", accept_loop(listener, around, cancel, handler));
+        tasks.spawn_vital(NAME, accept_loop(listener, around, cancel, handler));
         Ok(bound)
     }
 

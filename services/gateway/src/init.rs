@@ -123,7 +123,7 @@ domain = "{domain}"
 [connection]
 listen = ["{xmpp}"]             # XMPP over direct TLS
 [connection.tls]
-certificate = "tls.crt"         # both are read again when they change
+certificate = "tls.crt"         # both are read again when they change; a warning 30 days before the end
 key = "tls.key"
 [connection.websocket]
 listen = ["{websocket}"]        # XMPP over WebSocket, TLS too
@@ -149,6 +149,18 @@ key = "push-key.pem"            # signs them; its public half is at /.well-known
 
 [egress]
 development = {development}             # true: partners on loopback and without TLS. Never in a deployment
+
+# [callers]                     # connections that are not logged in; closed beyond these bounds
+# strangers = 10000             # together: the rest of the connections is for those who are
+# per_address = 128             # of one IPv4 address or IPv6 /64
+# burst = 512                   # of one, at once; then one in each interval
+# interval = "20ms"
+# exempt = ["127.0.0.0/8"]      # no bound for each address: load balancers that pass on none
+
+# [drain]                       # how it ends after SIGTERM
+# settle = "0s"                 # from "not ready" to the first closed connection
+# budget = "10s"                # time over which clients are told to go
+# see_other_host = "b.{domain}:5223"    # another gateway of this domain: clients are sent there
 
 [log]
 format = "human"                # or "json"

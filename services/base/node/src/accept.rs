@@ -100,7 +100,7 @@ impl AcceptMetrics {
 
 /// Which listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Door(&'static str);
+pub(crate) struct Door(pub(crate) &'static str);
 
 impl Label for Door {
     const NAME: &'static str = "listener";

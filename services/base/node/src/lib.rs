@@ -9,12 +9,15 @@
 
 mod accept;
 mod admin;
+mod callers;
+mod descriptors;
 mod drain;
 mod environment;
 mod http_server;
 mod labels;
 mod logging;
 mod metrics;
+mod network;
 mod process;
 mod readiness;
 mod signals;
@@ -22,6 +25,8 @@ mod tasks;
 
 pub use accept::{AcceptLoop, AcceptMetrics, Listener, accept_loop};
 pub use admin::{Admin, AdminSettings};
+pub use callers::{CallerLimits, CallerLimitsError, CallerRefusal, Callers, Stranger};
+pub use descriptors::raise_descriptors;
 pub use drain::{Drain, Phase};
 pub use environment::{EnvironmentError, env};
 pub use http_server::{HttpLimits, serve_http};

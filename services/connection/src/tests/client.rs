@@ -33,7 +33,7 @@ impl Client {
         let (near, far) = duplex(bytes);
         let host = Arc::clone(&world.host);
         world.tasks.spawn("test-connection", async move {
-            serve(Box::new(Direct::new(far)), &host).await;
+            serve(Box::new(Direct::new(far)), &host, None).await;
         });
         Self::over(near)
     }

@@ -7,7 +7,7 @@ use entente_core::{
     AccountFacts, AccountId, Bundle, Fault, FaultKind, PartnerId, Placement, PrekeyCount,
     PrekeyUpload, SignedPrekey, Timestamp, VisibleId,
 };
-use entente_node::{AcceptMetrics, Drain, Metrics, Tasks};
+use entente_node::{AcceptMetrics, CallerLimits, Callers, Drain, Metrics, Readiness, Tasks};
 use entente_proto::directory::BlockChange;
 use entente_proto::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
 use entente_proto::{EdgeId, IdentityClient, RouterClient};
@@ -151,6 +151,7 @@ pub(crate) struct World {
     pub(crate) identity: Arc<StubIdentity>,
     pub(crate) tasks: Tasks,
     pub(crate) drain: Drain,
+    pub(crate) readiness: Readiness,
 }
 
 impl World {
@@ -183,19 +184,24 @@ impl World {
             links: Arc::new(links),
             revocations: Arc::new(Revocations::default()),
             meters,
+            drain: drain.clone(),
         };
         Self {
             host: Arc::new(host),
-            drain: drain.clone(),
             router,
             identity,
             tasks,
+            readiness: Readiness::new(drain.clone()),
             drain,
         }
     }
 
     /// What a service needs that is built whole.
     pub(crate) fn deps(&self) -> Deps {
+        self.deps_with(CallerLimits::default())
+    }
+
+    pub(crate) fn deps_with(&self, callers: CallerLimits) -> Deps {
         let metrics = Metrics::new();
         Deps {
             router: RouterClient::local(Arc::new(self.router.clone())),
@@ -204,7 +210,9 @@ impl World {
             tasks: self.tasks.clone(),
             drain: self.drain.clone(),
             accepted: AcceptMetrics::new(&metrics).unwrap(),
+            callers: Callers::new(callers, 1_000, &metrics).unwrap(),
             metrics,
+            expired: self.readiness.note(EXPIRED),
         }
     }
 }
@@ -212,7 +220,6 @@ impl World {
 pub(crate) fn config() -> Config {
     Config {
         domain: DOMAIN.to_owned(),
-            expired: self.readiness.note(EXPIRED),
         ..Config::default()
     }
 }
