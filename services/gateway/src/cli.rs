@@ -160,11 +160,30 @@ fn init(args: InitArgs) -> anyhow::Result<()> {
 fn serve(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     entente_node::init_logging(&config.log)?;
+    descriptors(&config);
     runtime()?.block_on(async {
         let node = Node::start(config).await?;
         node.run_until_drained().await?;
         Ok(())
     })
+}
+
+/// Makes room for as many sockets as the configuration allows, and says so if there is none.
+fn descriptors(config: &Config) {
+    /// Files of log and store, probes, and connections to partners.
+    const OTHERS: u64 = 1_024;
+    let clients = u64::from(config.connection.limits.connections);
+    match entente_node::raise_descriptors() {
+        Ok(limit) if limit < clients.saturating_add(OTHERS) => {
+            tracing::warn!(
+                limit,
+                clients,
+                "fewer descriptors than connections are allowed"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on descriptors cannot be raised"),
+    }
 }
 
 #[cfg(feature = "demo")]
