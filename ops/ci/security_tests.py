@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Lists the numbered security tests: those whose doc comment begins with `/// T17: ...`.
 
+A function that is no test itself counts under the test of the same file that calls it, as where one
+test runs many parts because they must not run at once.
+
     ops/ci/security_tests.py                 prints the table
     ops/ci/security_tests.py --check FILE    fails if FILE is not that table
 """
@@ -15,6 +18,7 @@ ATTRIBUTE = re.compile(r"\s*#!?\[")
 TEST = re.compile(r"\s*#\[(?:[\w:]+::)?test\b")
 FUNCTION = re.compile(r"\s*(?:pub(?:\([^)]*\))?\s+)?(?:async\s+)?fn\s+(\w+)")
 NUMBERED = re.compile(r"((?:T\d+(?:,\s*|\s+and\s+)?)+):\s*(.*)")
+CALL = re.compile(r"\b(\w+)\(\)(?:\.await)?;")
 PACKAGE = re.compile(r'^name\s*=\s*"([^"]+)"', re.MULTILINE)
 
 HEAD = """\
@@ -31,7 +35,8 @@ good input, which must pass. Run one with `cargo nextest run -p CRATE TEST`.
 
 def numbered(source):
     """Yields (numbers, test, first sentence) for each numbered test in one file."""
-    docs, is_test = [], False
+    docs, is_test, inside = [], False, None
+    parts, callers = [], {}
     for line in source.splitlines():
         doc, function = DOC.match(line), FUNCTION.match(line)
         if doc:
@@ -40,12 +45,27 @@ def numbered(source):
             is_test = is_test or bool(TEST.match(line))
         elif function and docs:
             match = NUMBERED.match(" ".join(docs))
-            if match and is_test:
+            name = function.group(1)
+            if match:
                 numbers = [int(each) for each in re.findall(r"\d+", match.group(1))]
-                yield numbers, function.group(1), sentence(match.group(2))
+                row = numbers, name, sentence(match.group(2))
+                if is_test:
+                    yield row
+                else:
+                    parts.append(row)
+            inside = name if is_test else None
             docs, is_test = [], False
+        elif function:
+            inside = function.group(1) if is_test else None
+            is_test = False
         elif line.strip():
             docs, is_test = [], False
+            call = CALL.search(line)
+            if inside and call:
+                callers.setdefault(call.group(1), inside)
+    for numbers, name, what in parts:
+        if name in callers:
+            yield numbers, callers[name], what
 
 
 def sentence(text):
@@ -97,10 +117,26 @@ def self_test():
     /// T6: a | b
     #[test]
     fn splits() {}
+
+    /// T7: a part of a test.
+    fn part() {
+        helper();
+    }
+
+    #[tokio::test]
+    async fn whole() {
+        part();
+        other().await;
+    }
+
+    /// T8: a part that waits
+    async fn other() {}
     """
     assert list(numbered(source)) == [
         ([1, 2, 3], "refuses_entities", "an entity is refused"),
         ([6], "splits", "a \\| b"),
+        ([7], "whole", "a part of a test"),
+        ([8], "whole", "a part that waits"),
     ]
     assert crate_of("a/b/src/x.rs", {"a/b": "inner", "a": "outer"}) == "inner"
     assert crate_of("a/c/src/x.rs", {"a/b": "inner", "a": "outer"}) == "outer"
