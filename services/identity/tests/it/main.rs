@@ -2,9 +2,11 @@
 
 #![cfg(test)]
 
+mod aborted;
 mod bench;
 mod bundles;
 mod enlist;
 mod keys;
 mod login;
 mod partner;
+mod tls;
