@@ -28,8 +28,6 @@ use crate::config::HttpConfig;
 const NAME: &str = "https";
 /// Where partners find the keys that sign our wake-ups.
 const JWKS_PATH: &str = "/.well-known/jwks";
-/// Time for the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long others may keep our keys.
 const JWKS_AGE: HeaderValue = HeaderValue::from_static("max-age=300");
 
@@ -37,9 +35,9 @@ const JWKS_AGE: HeaderValue = HeaderValue::from_static("max-age=300");
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) enlist: Arc<Enlist>,
-    pub(crate) callers: Callers,
     pub(crate) jwks: Bytes,
     pub(crate) tls: TlsAcceptor,
+    pub(crate) callers: Callers,
 }
 
 impl Door {
@@ -59,6 +57,7 @@ impl Door {
             connection: config.connection.get(),
             ..HttpLimits::default()
         };
+        let handshake = config.handshake.get();
         let cancel = tasks.cancelled();
         let ends = cancel.clone();
         let handler = move |stream, peer: SocketAddr, permit| {
@@ -77,9 +76,15 @@ impl Door {
         Ok(bound)
     }
 
-    async fn serve(self, stream: TcpStream, limits: HttpLimits, ends: CancellationToken) {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        handshake: Duration,
+        limits: HttpLimits,
+        ends: CancellationToken,
+    ) {
         // A peer that does not finish its handshake is its own problem: nothing is told or kept.
-        let Ok(Ok(stream)) = timeout(HANDSHAKE, self.tls.accept(stream)).await else {
+        let Ok(Ok(stream)) = timeout(handshake, self.tls.accept(stream)).await else {
             return;
         };
         let service = service_fn(move |request: Request<Incoming>| {

@@ -1,0 +1,10 @@
+//! The program as a process, under hostile peers and a system that has too little of something.
+
+#![cfg(test)]
+
+mod canary;
+mod descriptors;
+mod memory;
+mod raw;
+mod slow;
+mod stand;
