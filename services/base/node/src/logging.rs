@@ -2,11 +2,16 @@
 //!
 //! In: the settings. Out: a handle that changes the level while the process runs. What may be in a
 //! line is decided where it is written; this only formats.
+//!
+//! **Invariants**
+//! - Of what was not written here nothing below `info` is shown, whatever the filter says: at those
+//!   levels libraries show frames, names and headers as they pass, which are users' (T164).
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,7 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 pub struct LogSettings {
     /// For people or for machines.
     pub format: LogFormat,
-    /// Levels, such as `info` or `info,entente_router=debug`.
+    /// Levels, such as `info` or `info,entente_router=debug`. Libraries say nothing below `info`.
     pub filter: String,
 }
 
@@ -107,9 +112,20 @@ where
         LogFormat::Human => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let subscriber = Registry::default().with(filter).with(lines);
+    let subscriber = Registry::default()
+        .with(filter)
+        .with(filter_fn(is_fit_to_show))
+        .with(lines);
     Ok((subscriber, LogHandle(handle)))
 }
+
+/// Whether a line may be shown at all.
+fn is_fit_to_show(line: &Metadata<'_>) -> bool {
+    line.target().starts_with(OWN) || *line.level() <= Level::INFO
+}
+
+/// What the targets of all crates of this repository begin with.
+const OWN: &str = "entente";
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let bad = || LogError::BadFilter {
@@ -182,6 +198,21 @@ mod tests {
         });
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].ends_with("shown") && !lines[0].contains('{'));
+    }
+
+    /// T164: of libraries nothing below `info` is shown, also if the operator asks for it.
+    #[test]
+    fn libraries_say_nothing_below_info() {
+        for filter in ["trace", "tungstenite=trace,entente=trace"] {
+            let lines = lines(&settings(LogFormat::Human, filter), |_| {
+                tracing::trace!(target: "tungstenite::protocol", "a frame");
+                tracing::debug!(target: "hyper::proto", "a header");
+                tracing::trace!(target: "entente_router", "ours");
+                tracing::warn!(target: "tungstenite::protocol", "a warning");
+            });
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(lines[0].ends_with("ours") && lines[1].ends_with("a warning"));
+        }
     }
 
     #[test]
