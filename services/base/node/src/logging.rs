@@ -6,8 +6,10 @@
 //! **Invariants**
 //! - Of what was not written here nothing below `info` is shown, whatever the filter says: at those
 //!   levels libraries show frames, names and headers as they pass, which are users' (T164).
+//! - Of a panic the place is shown and not the message, which may hold what was being worked on.
 
 use std::io;
+use std::panic::PanicHookInfo;
 
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata, Subscriber};
@@ -89,13 +91,14 @@ pub enum LogError {
     Gone,
 }
 
-/// Sends the log lines of the whole process to standard error.
+/// Sends the log lines of the whole process to standard error, and of its panics the place.
 ///
 /// # Errors
 /// When the filter cannot be read, or the process has a logger already.
 pub fn init_logging(settings: &LogSettings) -> Result<LogHandle, LogError> {
     let (subscriber, handle) = subscriber(settings, io::stderr)?;
     subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
+    std::panic::set_hook(Box::new(tell_panic));
     Ok(handle)
 }
 
@@ -117,6 +120,11 @@ where
         .with(filter_fn(is_fit_to_show))
         .with(lines);
     Ok((subscriber, LogHandle(handle)))
+}
+
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(place = place.as_deref().unwrap_or("unknown"), "panic");
 }
 
 /// Whether a line may be shown at all.
@@ -213,6 +221,21 @@ mod tests {
             assert_eq!(lines.len(), 2, "{lines:?}");
             assert!(lines[0].ends_with("ours") && lines[1].ends_with("a warning"));
         }
+    }
+
+    /// T164: a panic says where it was and not what it said.
+    #[test]
+    fn a_panic_shows_its_place_alone() {
+        let before = std::panic::take_hook();
+        let lines = lines(&settings(LogFormat::Human, "info"), |_| {
+            std::panic::set_hook(Box::new(tell_panic));
+            let caught = std::panic::catch_unwind(|| panic!("canary {}", 7));
+            assert!(caught.is_err());
+        });
+        std::panic::set_hook(before);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("logging.rs:") && lines[0].contains("ERROR"));
+        assert!(!lines[0].contains("canary"), "{lines:?}");
     }
 
     #[test]

@@ -277,9 +277,9 @@ async fn story(format: &str) {
     }
     let ada = enlist(&stand, &mut marks, "ada").await;
     let eve = enlist(&stand, &mut marks, "eve").await;
-    good(&stand, &mut marks, &ada, &eve).await;
-    bad(&stand, &ada).await;
-    websocket(&stand, &mut marks).await;
+    Box::pin(good(&stand, &mut marks, &ada, &eve)).await;
+    Box::pin(bad(&stand, &ada)).await;
+    Box::pin(websocket(&stand, &mut marks)).await;
     let metrics = stand.admin.fetch("/metrics").await.unwrap();
     let metrics = String::from_utf8(metrics.body().to_vec()).unwrap();
     let ended = stand.process.stop(Duration::from_secs(60)).await.unwrap();
@@ -309,13 +309,13 @@ async fn story(format: &str) {
 /// metric: visible and internal id, token, message, resource, request, address, keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_user_is_in_the_log_for_people() {
-    story("human").await;
+    Box::pin(story("human")).await;
 }
 
 /// T164, T196: the same for a log for machines.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_user_is_in_the_log_for_machines() {
-    story("json").await;
+    Box::pin(story("json")).await;
 }
 
 /// The search finds what is there, in each form.

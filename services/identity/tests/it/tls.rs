@@ -1,7 +1,6 @@
 //! A partner's key server over TLS, whose certificate goes bad.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +123,7 @@ impl Service {
         let partners = PartnersFile::new(&record(7, "active", &url, ""));
         let roots = PartnersFile::new(&authority.pem());
         let settings = Settings {
-            extra_roots: Some(PathBuf::from(roots.path())),
+            extra_roots: Some(roots.path()),
             ..Settings::development()
         };
         let http: Arc<dyn Http> = Arc::new(HttpClient::new(&settings).unwrap());
