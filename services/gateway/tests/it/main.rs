@@ -4,6 +4,7 @@
 
 mod canary;
 mod descriptors;
+mod killed;
 mod memory;
 mod raw;
 mod slow;

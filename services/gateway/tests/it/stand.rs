@@ -117,24 +117,46 @@ impl Stand {
         form: &EnlistForm,
         token: &str,
     ) -> Result<AccountId, EnlistError> {
-        form.send(&self.https, PartnerId::new(1).unwrap(), token)
-            .await
+        form.send(&self.https, Self::partner_number(), token).await
+    }
+
+    /// The number of the one partner.
+    pub(crate) fn partner_number() -> PartnerId {
+        PartnerId::new(1).unwrap()
     }
 
     /// Enlists a user and connects its device.
     pub(crate) async fn online(&self, visible: &str) -> Client {
-        self.over(visible, self.xmpp, Transport::DirectTls).await
+        let account = self.enlist(visible).await;
+        self.connect(visible, account).await
     }
 
-    /// The same over WebSocket.
-    pub(crate) async fn websocket(&self, visible: &str) -> Client {
-        let path = "/xmpp-websocket".to_owned();
-        self.over(visible, self.websocket, Transport::WebSocket { path })
+    /// Connects the device of a user.
+    pub(crate) async fn connect(&self, visible: &str, account: AccountId) -> Client {
+        self.over(visible, account, self.xmpp, Transport::DirectTls)
             .await
     }
 
-    async fn over(&self, visible: &str, address: SocketAddr, transport: Transport) -> Client {
+    /// Enlists a user and connects its device over WebSocket.
+    pub(crate) async fn websocket(&self, visible: &str) -> Client {
+        let path = "/xmpp-websocket".to_owned();
         let account = self.enlist(visible).await;
+        self.over(
+            visible,
+            account,
+            self.websocket,
+            Transport::WebSocket { path },
+        )
+        .await
+    }
+
+    async fn over(
+        &self,
+        visible: &str,
+        account: AccountId,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Client {
         let (partner, visible) = (Arc::clone(&self.partner), visible.to_owned());
         let config = ClientConfig {
             address,
