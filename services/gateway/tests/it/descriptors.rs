@@ -10,8 +10,9 @@ use crate::stand::Stand;
 
 /// What the process may have open. Log, store and listeners need some forty.
 const DESCRIPTORS: u32 = 160;
-/// Connections of somebody who holds what there is.
-const GREEDY: usize = 400;
+/// Connections of somebody who holds what there is: more than that, and no more than the listen queue
+/// takes beside it, in which each further one would wait for a second.
+const GREEDY: usize = 240;
 
 fn ping() -> Element {
     Element::new("ping", Ns::known("urn:xmpp:ping"))
