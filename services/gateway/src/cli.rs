@@ -30,7 +30,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Checks a configuration with everything that it names, and starts nothing.
+    /// Checks a configuration with everything that it names and with the deployment in its folder,
+    /// and starts nothing. May run beside a gateway.
     Check {
         /// The configuration file.
         #[arg(long, short, default_value = "entente.toml")]
