@@ -271,9 +271,9 @@ pub struct Prekey {
     pub sig_ok: bool,
     /// The number of the signed prekey; grows with each that the target uploads.
     pub version: u64,
-    /// When the question was sent, in nanoseconds as [`Line::at`](crate::Line::at).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<u64>,
+    /// When the question was sent, as [`Recorder::now`](crate::Recorder::now) says: answers that
+    /// cross on their way prove nothing about each other.
+    pub asked: u64,
 }
 
 /// A partner's endpoint was called.
@@ -305,7 +305,8 @@ pub struct Block {
     pub on: bool,
 }
 
-/// A fault of the campaign starts or stops.
+/// A fault of the campaign starts or stops. Every process records it when it hears of it: only there
+/// is it known which messages were on their way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {

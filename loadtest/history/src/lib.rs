@@ -10,6 +10,7 @@
 mod event;
 mod id;
 mod line;
+mod read;
 mod write;
 
 pub use event::{
@@ -19,4 +20,5 @@ pub use event::{
 };
 pub use id::{Device, Digest, Id};
 pub use line::{Header, Line, SCHEMA};
+pub use read::{Ending, ReadError, Reader, files};
 pub use write::{Recorder, WriteError, Writer, WriterOptions};
