@@ -7,12 +7,15 @@
 //! the wall clock in a header is for people. An event that could not be written is an error of the
 //! run, and the file says so. What a device did is told by one process.
 
+mod check;
 mod event;
 mod id;
 mod line;
 mod read;
+mod verdict;
 mod write;
 
+pub use check::{CheckError, Options, check};
 pub use event::{
     Bind, Block, Deliver, Devack, DeviceIs, Drained, Event, Fail, Fault, Handled, Heal,
     IdentityChange, Info, Invoke, Note, Notice, Passed, Prekey, Push, Receipt, ReceiptKind, Resume,
@@ -21,4 +24,7 @@ pub use event::{
 pub use id::{Device, Digest, Id};
 pub use line::{Header, Line, SCHEMA};
 pub use read::{Ending, ReadError, Reader, files};
-pub use write::{Recorder, WriteError, Writer, WriterOptions};
+pub use verdict::{
+    Counts, FileSeen, Finding, Minimums, Outcome, RULES, Rule, Tally, Verdict, Witness,
+};
+pub use write::{Recorder, WriteError, Writer, WriterOptions, write_whole};

@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::event::Event;
-use crate::line::{EVENT, Header};
+use crate::line::{EVENT, Header, Line};
 use file::{Blocks, Disk, Sink};
 
 /// How a file is written.
@@ -65,14 +65,61 @@ pub enum WriteError {
     /// The process's name cannot be part of a file's name.
     #[error("a process is named with letters, digits, `-` and `_`, not {0:?}")]
     Name(String),
-    /// The file could not be begun.
-    #[error("cannot begin {}: {source}", path.display())]
+    /// The file could not be begun, or not be written at once.
+    #[error("cannot write {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Writes a closed file at once, from events that have their times already: those of a simulation
+/// with a clock of its own. The times must not fall.
+///
+/// # Errors
+///
+/// See [`WriteError`].
+pub fn write_whole(
+    dir: &Path,
+    header: &Header,
+    lines: &[Line],
+    compress: bool,
+) -> Result<PathBuf, WriteError> {
+    let path = place(dir, header, compress)?;
+    let write = || {
+        let mut blocks = Blocks::begin(Disk::create(&path)?, header, compress)?;
+        for block in lines.chunks(BLOCK_LINES) {
+            let mut text = String::new();
+            for line in block {
+                text.push_str(&line.text()?);
+                text.push('\n');
+            }
+            blocks.write(
+                text.as_bytes(),
+                u64::try_from(block.len()).unwrap_or(u64::MAX),
+            )?;
+        }
+        blocks.end()
+    };
+    match write() {
+        Ok(()) => Ok(path),
+        Err(source) => Err(WriteError::Open { path, source }),
+    }
+}
+
+/// Lines of a block of a file that is written at once.
+const BLOCK_LINES: usize = 2000;
+
+fn place(dir: &Path, header: &Header, compress: bool) -> Result<PathBuf, WriteError> {
+    let process = &header.process;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if process.is_empty() || !process.chars().all(plain) {
+        return Err(WriteError::Name(process.clone()));
+    }
+    let ending = if compress { "jsonl.zst" } else { "jsonl" };
+    Ok(dir.join(format!("events-{process}.{ending}")))
 }
 
 /// The file of one process. Closing it tells whether it is whole.
@@ -128,17 +175,7 @@ impl Writer {
     ///
     /// A bad name; a file that cannot be made or that takes no header.
     pub fn create(dir: &Path, header: &Header, options: WriterOptions) -> Result<Self, WriteError> {
-        let process = &header.process;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if process.is_empty() || !process.chars().all(plain) {
-            return Err(WriteError::Name(process.clone()));
-        }
-        let ending = if options.compress {
-            "jsonl.zst"
-        } else {
-            "jsonl"
-        };
-        let path = dir.join(format!("events-{process}.{ending}"));
+        let path = place(dir, header, options.compress)?;
         let opened = Disk::create(&path);
         Self::begin(path.clone(), header, options, opened)
             .map_err(|source| WriteError::Open { path, source })
