@@ -2,17 +2,19 @@
 //!
 //! `cargo run -p entente-history --example mutations [SEEDS]`
 
-#[path = "../tests/it/faults.rs"]
-mod faults;
-#[path = "../tests/it/mutations.rs"]
-mod mutations;
-#[path = "../tests/it/sample.rs"]
-mod sample;
+#[path = "../tests/it/main.rs"]
+mod it;
 
 #[expect(clippy::print_stdout, reason = "it is what this is for")]
 fn main() -> Result<(), String> {
-    let seeds = std::env::args().nth(1).map_or(Ok(20), |seeds| seeds.parse());
-    let (table, wrong) = mutations::table(seeds.map_err(|error| format!("seeds: {error}"))?);
+    let seeds = std::env::args()
+        .nth(1)
+        .map_or(Ok(20), |seeds| seeds.parse());
+    let (table, wrong) = it::mutations::table(seeds.map_err(|error| format!("seeds: {error}"))?);
     println!("{table}");
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
 }

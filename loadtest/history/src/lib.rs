@@ -12,6 +12,7 @@ mod event;
 mod id;
 mod line;
 mod read;
+mod render;
 mod verdict;
 mod write;
 
@@ -24,6 +25,7 @@ pub use event::{
 pub use id::{Device, Digest, Id};
 pub use line::{Header, Line, SCHEMA};
 pub use read::{Ending, ReadError, Reader, files};
+pub use render::render;
 pub use verdict::{
     Counts, FileSeen, Finding, Minimums, Outcome, RULES, Rule, Tally, Verdict, Witness,
 };

@@ -184,4 +184,40 @@ mod tests {
             assert!(Line::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
+
+    /// The lines of the page, all of them in one block.
+    fn shown() -> impl Iterator<Item = &'static str> {
+        let page = include_str!("../README.md");
+        let (_, block) = page.split_once("```json\n").unwrap();
+        block.split_once("```").unwrap().0.lines()
+    }
+
+    #[test]
+    fn the_page_shows_every_kind_of_line_as_it_is_written() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for text in shown() {
+            let kind = if text.starts_with("{\"at\":") {
+                let line =
+                    Line::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+                assert_eq!(line.text().unwrap(), text);
+                text.split('"').nth(3).unwrap()
+            } else if text.starts_with("{\"history\":") {
+                let header: Header = serde_json::from_str(text).unwrap();
+                assert_eq!(serde_json::to_string(&header).unwrap(), text);
+                "header"
+            } else {
+                let seal: Seal = serde_json::from_str(text).unwrap();
+                assert_eq!(serde_json::to_string(&seal).unwrap(), text);
+                text.split('"').nth(1).unwrap()
+            };
+            kinds.insert(kind);
+        }
+        // What the reader says it expects is every kind there is.
+        let error = Line::parse(b"{\"at\":1,\"?\":{}}").unwrap_err().to_string();
+        let known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+        assert!(known.len() > 20, "{error}");
+        for kind in known.iter().chain(&["header", "mark", "end", "truncated"]) {
+            assert!(kinds.contains(kind), "the page shows no {kind}");
+        }
+    }
 }

@@ -320,24 +320,20 @@ mod tests {
             epoch: 8,
             quiet: true,
         };
+        let (to, epoch, target) = (4, 6, 3);
+        let notice = Record::Notice { key, to, epoch };
+        let prekey = Record::Prekey { target, key: 9 };
         let settle = |outcome| Record::Settle {
             key,
             outcome,
             at: 5 << 33,
         };
-        let records = [
+        let mut records = vec![
             Record::Deliver(delivery),
             Record::Deliver(copy),
             Record::Invoke(invoked),
-            Record::Notice {
-                key,
-                to: 4,
-                epoch: 6,
-            },
-            Record::Prekey {
-                target: 3,
-                key: 1 << 60,
-            },
+            notice,
+            prekey,
             Record::Push {
                 wake: 1 << 61,
                 to: 9,
@@ -350,10 +346,8 @@ mod tests {
                 of: 2,
                 epoch: 3,
             },
-            settle(Outcome::Fail),
-            settle(Outcome::Info),
-            settle(Outcome::Ok),
         ];
+        records.extend([Outcome::Fail, Outcome::Info, Outcome::Ok].map(settle));
         let spot = Spot {
             file: 300,
             line: 70_000,

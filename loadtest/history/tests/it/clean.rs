@@ -1,6 +1,6 @@
 use entente_history::{Options, Outcome, Verdict, check};
 
-use crate::sample;
+use super::sample;
 
 pub(crate) fn judge(sample: &sample::Sample) -> Verdict {
     let dir = tempfile::tempdir().unwrap();
@@ -12,7 +12,7 @@ pub(crate) fn judge(sample: &sample::Sample) -> Verdict {
 fn clean_histories_are_silent() {
     let mut sum = entente_history::Counts::default();
     for seed in 0..20 {
-        let verdict = judge(&sample::clean(seed, 1500));
+        let verdict = judge(&sample::clean(seed, 1000));
         assert_eq!(
             verdict.outcome,
             Outcome::Held,

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::sample::{Sample, partner};
+use super::sample::{Sample, partner};
 
 mod messages;
 mod others;

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use entente_history::{Options, Verdict, check};
 
-use crate::{faults, sample};
+use super::{faults, sample};
 
 /// Seeds that a kind of fault is put into.
 pub(crate) const SEEDS: u64 = 20;
@@ -19,7 +19,7 @@ fn judge(sample: &sample::Sample) -> Verdict {
 /// The table of all kinds of fault, and the cases in which another rule than the right ones, or not
 /// all of them, spoke.
 pub(crate) fn table(seeds: u64) -> (String, Vec<String>) {
-    let samples: Vec<_> = (0..seeds).map(|seed| sample::clean(seed, 1500)).collect();
+    let samples: Vec<_> = (0..seeds).map(|seed| sample::clean(seed, 800)).collect();
     let mut out = String::from("| fault | rules | seeds | found |\n|---|---|---|---|\n");
     let mut wrong = Vec::new();
     let mut row = |name: &str, rules: &str, tried: u64, found: u64| {

@@ -552,10 +552,11 @@ impl World {
         self.block(away);
         self.settle(sender);
         self.cut(away);
-        while self.side(sender).n % 7 == 6 {
-            self.side(sender).n += 1;
-        }
         loop {
+            // No quiet one, that need not wake anybody.
+            while self.side(sender).n % 7 == 6 {
+                self.side(sender).n += 1;
+            }
             self.send(sender, away);
             self.settle(sender);
             if self.accepted.contains(&(self.messages.len() - 1)) {

@@ -186,7 +186,7 @@ fn spoof(edit: &mut Edit, same: bool) -> bool {
         if matches!(it.id, Id::Foreign(_)) {
             continue;
         }
-        let devices = crate::sample::DEVICES * crate::sample::PROCESSES;
+        let devices = super::super::sample::DEVICES * super::super::sample::PROCESSES;
         let other = (0..devices)
             .find(|other| *other != it.from && (partner(*other) == partner(it.from)) == same);
         it.from = other.unwrap();

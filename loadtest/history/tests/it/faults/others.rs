@@ -196,7 +196,7 @@ fn key_twice(edit: &mut Edit) -> bool {
         return false;
     };
     // Somebody of another process is given it at that process's end, where versions are highest.
-    again.by = u32::try_from(to).unwrap() * crate::sample::DEVICES;
+    again.by = u32::try_from(to).unwrap() * super::super::sample::DEVICES;
     again.asked = 0;
     let end = edit.file(to).len() - 1;
     edit.insert((to, end), Event::Prekey(again));
