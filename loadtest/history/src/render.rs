@@ -9,7 +9,7 @@ use crate::verdict::{Counts, Finding, Outcome, Rule, Verdict};
 pub fn render(verdict: &Verdict) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = write_all(&mut out, verdict);
+    write_all(&mut out, verdict).unwrap_or_default();
     out
 }
 
