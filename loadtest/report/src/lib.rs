@@ -1,1 +1,22 @@
 //! What a run came to: its figures, their thresholds, their comparison, and the pages that show them.
+//!
+//! In: counts, histograms and samples of a run. Out: `result.json` with a published schema, figures
+//! by name, verdicts on thresholds, and reports for people and for machines. It runs nothing.
+
+mod counters;
+mod file;
+pub mod histogram;
+mod result;
+mod series;
+mod threshold;
+
+pub use counters::Counters;
+pub use entente_probe as probe;
+pub use file::{FileError, write_whole};
+pub use histogram::{Histogram, Latencies, Timing};
+pub use result::{
+    Fault, Finding, FindingKind, Generator, Machine, Phase, PhaseKind, RunResult, SCHEMA, Scenario,
+    Server, Verdict,
+};
+pub use series::{MOST_POINTS, Packed, Point, Series};
+pub use threshold::Outcome;

@@ -1,0 +1,4 @@
+//! Results as files, and what is made of them.
+
+mod sample;
+mod schema;
