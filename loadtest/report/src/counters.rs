@@ -77,11 +77,17 @@ impl Counters {
 
     /// Messages refused, of all conditions.
     pub fn refusals(&self) -> u64 {
-        self.refused.values().sum()
+        total(&self.refused)
     }
 
     /// Logins that failed, and errors of every other kind. Refused messages are not in it.
     pub fn failures(&self) -> u64 {
-        self.login_failures.values().sum::<u64>() + self.errors.values().sum::<u64>()
+        total(&self.login_failures).saturating_add(total(&self.errors))
     }
+}
+
+fn total(kinds: &BTreeMap<String, u64>) -> u64 {
+    kinds
+        .values()
+        .fold(0, |sum, count| sum.saturating_add(*count))
 }

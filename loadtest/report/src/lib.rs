@@ -3,20 +3,29 @@
 //! In: counts, histograms and samples of a run. Out: `result.json` with a published schema, figures
 //! by name, verdicts on thresholds, and reports for people and for machines. It runs nothing.
 
+mod basis;
 mod counters;
+mod figures;
 mod file;
 pub mod histogram;
+mod judge;
+mod merge;
 mod result;
 mod series;
+mod slope;
 mod threshold;
 
 pub use counters::Counters;
 pub use entente_probe as probe;
+pub use figures::{Better, FIGURES, Figure, figure, reference};
 pub use file::{FileError, write_whole};
 pub use histogram::{Histogram, Latencies, Timing};
+pub use judge::{FAILED, INVALID, PASSED};
+pub use merge::{MergeError, merge};
 pub use result::{
     Fault, Finding, FindingKind, Generator, Machine, Phase, PhaseKind, RunResult, SCHEMA, Scenario,
     Server, Verdict,
 };
 pub use series::{MOST_POINTS, Packed, Point, Series};
-pub use threshold::Outcome;
+pub use slope::Slope;
+pub use threshold::{Outcome, Threshold, ThresholdError};

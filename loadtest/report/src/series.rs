@@ -85,7 +85,7 @@ impl Series {
             }
         }
         self.points = united;
-        self.step_ms = self.step_ms.saturating_mul(2);
+        self.step_ms = self.step_ms.max(1).saturating_mul(2);
         Ok(())
     }
 }

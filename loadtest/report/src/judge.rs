@@ -1,0 +1,89 @@
+//! The end of a run: figures, outcomes, and the status that the program exits with.
+
+use entente_probe::Process;
+
+use crate::basis::Basis;
+use crate::figures::FIGURES;
+use crate::{Finding, FindingKind, RunResult, Threshold, histogram};
+
+/// Exit status of a run that was valid and held all its thresholds.
+pub const PASSED: u8 = 0;
+/// Exit status of a run that was invalid: it says nothing about the server.
+pub const INVALID: u8 = 98;
+/// Exit status of a valid run in which a threshold or a promise did not hold.
+pub const FAILED: u8 = 99;
+
+impl RunResult {
+    /// Works out figures, judges thresholds, and adds findings for what the samples show: too few
+    /// events for a percentile that is asked for, and watched processes that ended.
+    ///
+    /// May be called again after anything changed; earlier findings of these two kinds go.
+    ///
+    /// # Errors
+    /// If histograms cannot be united.
+    pub fn judge(&mut self, thresholds: &[Threshold]) -> Result<(), histogram::Error> {
+        let basis = Basis::of(self)?;
+        self.figures = FIGURES
+            .iter()
+            .filter_map(|figure| Some((figure.name.to_owned(), figure.value(&basis)?)))
+            .collect();
+        self.thresholds = thresholds
+            .iter()
+            .map(|threshold| threshold.judge(self.figures.get(threshold.figure().name).copied()))
+            .collect();
+        self.findings.retain(|finding| {
+            !matches!(
+                finding.kind,
+                FindingKind::TooFewSamples | FindingKind::WatchLost
+            )
+        });
+        let few = thresholds.iter().filter_map(|threshold| {
+            let (has, needs) = threshold.figure().too_few(&basis)?;
+            Some(Finding {
+                kind: FindingKind::TooFewSamples,
+                detail: format!("`{threshold}` needs {needs} events, the run has {has}"),
+                invalidates: true,
+            })
+        });
+        self.findings.extend(few);
+        let ended = self.processes.iter().filter_map(lost);
+        self.findings.extend(ended);
+        Ok(())
+    }
+
+    /// Whether the run says anything about the server.
+    pub fn valid(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.invalidates)
+    }
+
+    /// The status to exit with: [`INVALID`] before [`FAILED`] before [`PASSED`].
+    pub fn exit_code(&self) -> u8 {
+        let broken = self
+            .verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.violations > 0);
+        if !self.valid() {
+            INVALID
+        } else if broken || self.thresholds.iter().any(|outcome| !outcome.held) {
+            FAILED
+        } else {
+            PASSED
+        }
+    }
+}
+
+/// That a process ended is no reason to doubt the run: its losses are the server's.
+fn lost(process: &Process) -> Option<Finding> {
+    let ended = process.ended_us?;
+    Some(Finding {
+        kind: FindingKind::WatchLost,
+        detail: format!(
+            "{} (pid {}) ended {}.{} s after the start; its samples end there",
+            process.name,
+            process.pid,
+            ended / 1_000_000,
+            ended / 100_000 % 10
+        ),
+        invalidates: false,
+    })
+}
