@@ -10,6 +10,9 @@ use crate::{Counters, Latencies, Phase, PhaseKind, RunResult, Slope, histogram};
 /// How far from a part's edges the nearest sample may lie, in microseconds.
 const SLACK_US: u64 = 2_500_000;
 
+/// Time of load and what follows from which a slope by the hour is told: five minutes.
+const SHORTEST_SOAK_US: u64 = 300_000_000;
+
 /// A run, added up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Basis {
@@ -255,6 +258,10 @@ fn bytes_per_session(run: &RunResult) -> Option<f64> {
     let mut grown = 0.0;
     let mut any = false;
     for process in of_role(run, Role::Server) {
+        if process.ended_us.is_some_and(|ended| ended < idle.until_us) {
+            // It holds nothing any more.
+            continue;
+        }
         let first = process.samples.first()?;
         let last = latest(process, idle.until_us.saturating_add(SLACK_US / 5))?;
         let pss = process
@@ -281,6 +288,9 @@ fn slopes(run: &RunResult) -> (Option<Slope>, Option<Slope>) {
     else {
         return (None, None);
     };
+    if run.duration_us.saturating_sub(load.from_us) < SHORTEST_SOAK_US {
+        return (None, None);
+    }
     let hour = |at_us: u64| float(at_us) / 3.6e9;
     let (mut memory, mut descriptors) = (Vec::new(), Vec::new());
     for sum in server_moments(run) {

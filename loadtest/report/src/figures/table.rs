@@ -371,7 +371,7 @@ pub static FIGURES: &[Figure] = &[
         "memory_bytes_per_hour",
         "bytes/h",
         Lower,
-        "Slope of the server's memory from the load's start to the run's end",
+        "Slope of the server's memory from the load's start to the run's end, of five minutes or more",
         |b| b.memory.map(|slope| slope.estimate),
     ),
     worked(
@@ -385,7 +385,7 @@ pub static FIGURES: &[Figure] = &[
         "descriptors_per_hour",
         "1/h",
         Lower,
-        "Slope of the server's file descriptors from the load's start to the run's end",
+        "Slope of the server's file descriptors from the load's start to the run's end, of five minutes or more",
         |b| b.descriptors.map(|slope| slope.estimate),
     ),
     worked(

@@ -137,3 +137,31 @@ fn losses_count_in_every_part() {
     near(run.figures.get("lost"), 3.0);
     near(run.figures.get("rate"), 100.0);
 }
+
+#[test]
+fn a_soak_tells_what_grows_and_a_short_run_does_not() {
+    let mut run = sample::result();
+    run.judge(&[]).unwrap();
+    assert_eq!(run.figures.get("memory_bytes_per_hour"), None);
+    // Ten minutes in which the server gains 1,000 bytes a second and no descriptor.
+    run.phases[1].until_us = 602_000_000;
+    run.duration_us = 602_000_000;
+    let first = run.processes[0].samples[0];
+    run.processes[0].samples = (0..=602)
+        .map(|second: u64| {
+            let mut sample = first;
+            sample.at_us = second * 1_000_000;
+            // A saw on top of the slope, as of an allocator that gives back.
+            sample.rss = 10_000_000 + second * 1_000 + second % 10 * 3_000;
+            sample
+        })
+        .collect();
+    run.judge(&["memory_growth_bytes_per_hour < 3e6".parse().unwrap()])
+        .unwrap();
+    near(run.figures.get("descriptors_per_hour"), 0.0);
+    let slope = run.figures["memory_bytes_per_hour"];
+    assert!((3.4e6..3.8e6).contains(&slope), "{slope}");
+    let sure = run.figures["memory_growth_bytes_per_hour"];
+    assert!((3e6..slope).contains(&sure), "{sure}");
+    assert_eq!(run.exit_code(), FAILED);
+}
