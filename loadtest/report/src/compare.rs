@@ -149,6 +149,13 @@ pub fn compare(a: Side<'_>, b: Side<'_>, by: Rounds) -> Comparison {
         };
         Some(judge(figure, &values(&of_a)?, &values(&of_b)?, by))
     };
+    let rows: Vec<Row> = FIGURES.iter().filter_map(row).collect();
+    if rows.iter().any(|row| row.low.is_some()) {
+        notes.push(format!(
+            "of {} figures about one in twenty shows a difference by chance",
+            rows.len()
+        ));
+    }
     Comparison {
         a: a.name.to_owned(),
         b: b.name.to_owned(),
@@ -157,7 +164,7 @@ pub fn compare(a: Side<'_>, b: Side<'_>, by: Rounds) -> Comparison {
         by,
         confidence: crate::interval::CONFIDENCE,
         notes,
-        rows: FIGURES.iter().filter_map(row).collect(),
+        rows,
     }
 }
 

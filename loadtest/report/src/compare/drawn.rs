@@ -3,12 +3,48 @@
 use std::fmt::Write;
 
 use super::{Comparison, Measure, Rounds, Row, Shown};
+use crate::figures::{Better, figure};
 use crate::page::{Cell, Mark, Page, Scale, Text, with_unit};
 
-/// Height of a row, and the room above and below all of them.
-const ROW: f64 = 26.0;
+/// The room above and below all rows.
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 28.0;
+/// Ticks by how much they are wanted; one too near to another is left out.
+const TICKS: [f64; 15] = [
+    1.0, 2.0, 0.5, 5.0, 0.2, 10.0, 0.1, 1.25, 0.8, 1.1, 0.9, 1.05, 0.95, 1.02, 0.98,
+];
+/// How near ticks may be.
+const APART: f64 = 46.0;
+
+/// One drawing of the ratios.
+#[derive(Clone, Copy)]
+struct Room {
+    class: &'static str,
+    width: f64,
+    /// Where the axis begins.
+    left: f64,
+    /// Height of a row.
+    row: f64,
+    /// Where a row's name is, from its middle.
+    label: (f64, f64),
+}
+
+/// Names beside their rows.
+const WIDE: Room = Room {
+    class: "wide",
+    width: 760.0,
+    left: 250.0,
+    row: 26.0,
+    label: (4.0, 4.0),
+};
+/// Names above their rows: beside them there is no room on a phone.
+const NARROW: Room = Room {
+    class: "narrow",
+    width: 340.0,
+    left: 8.0,
+    row: 40.0,
+    label: (4.0, -12.0),
+};
 
 impl Comparison {
     /// As one HTML file like a run's report.
@@ -41,16 +77,18 @@ impl Comparison {
             .rows
             .iter()
             .filter(|row| row.measure == Measure::Ratio && row.low.is_some())
+            // What describes the load or the machine is in the table alone.
+            .filter(|row| figure(row.figure).is_some_and(|of| of.better != Better::Neither))
             .collect();
         if !ratios.is_empty() {
             page.heading("ratios", "B over A");
-            for (class, width, left) in [("wide", 760.0, 230.0), ("narrow", 340.0, 160.0)] {
-                page.put(forest(&ratios, class, width, left));
-            }
+            page.paragraph("Left of the line B has less, right of it more. Grey intervals hold 1.");
+            page.put(forest(&ratios, WIDE));
+            page.put(forest(&ratios, NARROW));
         }
         page.heading("figures", "All figures");
         let rows: Vec<Vec<Cell>> = self.rows.iter().map(cells).collect();
-        let heads = ["", "figure", "A#", "B#", "B against A#"];
+        let heads = ["figure", "A#", "B#", "B against A#", ""];
         page.table(
             "Means of the rounds; geometric where a ratio is shown",
             &heads,
@@ -68,44 +106,50 @@ fn cells(row: &Row) -> Vec<Cell> {
         Shown::NoDifference => Mark::Plain,
     };
     vec![
-        Cell::mark(mark, row.shown.words()),
         Cell::code(row.figure),
         Cell::text(&with_unit(row.a, row.unit)),
         Cell::text(&with_unit(row.b, row.unit)),
         Cell::text(&row.change()),
+        Cell::mark(mark, row.shown.words()),
     ]
 }
 
 /// Dots with their intervals, one figure a row, around a line at 1.
-fn forest(rows: &[&Row], class: &str, width: f64, left: f64) -> String {
+fn forest(rows: &[&Row], room: Room) -> String {
     let ends = || rows.iter().flat_map(|row| [row.low, row.high]).flatten();
     // An interval of three rounds can reach very far: the axis does not follow it over tenfold.
-    let low = ends().fold(0.9, f64::min).max(0.1);
-    let high = ends().fold(1.1, f64::max).min(10.0);
+    let low = ends().fold(0.95, f64::min).max(0.1);
+    let high = ends().fold(1.05, f64::max).min(10.0);
     let scale = Scale::Log { low, high };
-    let height = rows.iter().fold(TOP + BOTTOM, |height, _| height + ROW);
-    let x = |value: f64| left + scale.place(value) * (width - left - 14.0);
+    let height = rows
+        .iter()
+        .fold(TOP + BOTTOM, |height, _| height + room.row);
+    let x = |value: f64| room.left + 10.0 + scale.place(value) * (room.width - room.left - 30.0);
     let floor = height - BOTTOM;
     let mut svg = format!(
-        "<svg class=\"chart {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-         aria-label=\"Ratios of B over A with their intervals, as in the table\">"
+        "<svg class=\"chart {}\" viewBox=\"0 0 {} {height}\" role=\"img\" \
+         aria-label=\"Ratios of B over A with their intervals, as in the table\">",
+        room.class, room.width
     );
-    for tick in [0.1, 0.2, 0.5, 0.8, 1.0, 1.25, 2.0, 5.0, 10.0] {
-        // Near the middle there is room for its neighbours only on a short axis.
-        let crowded = high / low > 4.0 && (tick == 0.8 || tick == 1.25);
-        if tick < low * 0.999 || tick > high * 1.001 || crowded {
+    let mut taken: Vec<f64> = Vec::new();
+    for tick in TICKS
+        .into_iter()
+        .filter(|tick| low <= *tick && *tick <= high)
+    {
+        let at = x(tick);
+        if taken.iter().any(|other| (other - at).abs() < APART) {
             continue;
         }
+        taken.push(at);
         let line = if tick == 1.0 { "one" } else { "grid" };
         let _ok = write!(
             svg,
-            "<line class=\"{line}\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"0\" y2=\"{floor}\"/>\
-             <text class=\"x\" x=\"{0:.1}\" y=\"{1}\">{tick}×</text>",
-            x(tick),
+            "<line class=\"{line}\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{floor}\"/>\
+             <text class=\"x\" x=\"{at:.1}\" y=\"{}\">{tick}×</text>",
             floor + 18.0
         );
     }
-    let mut y = TOP + ROW / 2.0;
+    let mut y = TOP + room.row - 13.0;
     for row in rows {
         let sure = if row.shown == Shown::NoDifference {
             "none"
@@ -116,19 +160,19 @@ fn forest(rows: &[&Row], class: &str, width: f64, left: f64) -> String {
         let _ok = write!(
             svg,
             "<g class=\"{sure}\"><title>{0}: {1}, {2}</title>\
-             <text class=\"y\" x=\"{3}\" y=\"{4:.1}\">{0}</text>\
+             <text class=\"label\" x=\"{3}\" y=\"{4:.1}\">{0}</text>\
              <line class=\"range\" x1=\"{5:.1}\" x2=\"{6:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
              <circle class=\"dot\" cx=\"{7:.1}\" cy=\"{y:.1}\" r=\"5\"/></g>",
             Text(row.figure),
             Text(&row.change()),
             row.shown.words(),
-            left - 10.0,
-            y + 4.0,
+            room.label.0,
+            y + room.label.1,
             x(from),
             x(until),
             x(row.estimate)
         );
-        y += ROW;
+        y += room.row;
     }
     svg.push_str("</svg>");
     svg
