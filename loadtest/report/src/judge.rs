@@ -1,5 +1,7 @@
 //! The end of a run: figures, outcomes, and the status that the program exits with.
 
+use std::collections::BTreeMap;
+
 use entente_probe::Process;
 
 use crate::basis::Basis;
@@ -46,7 +48,7 @@ impl RunResult {
             })
         });
         self.findings.extend(few);
-        let ended = self.processes.iter().filter_map(lost);
+        let ended = endings(&self.processes);
         self.findings.extend(ended);
         Ok(())
     }
@@ -72,18 +74,44 @@ impl RunResult {
     }
 }
 
-/// That a process ended is no reason to doubt the run: its losses are the server's.
-fn lost(process: &Process) -> Option<Finding> {
-    let ended = process.ended_us?;
-    Some(Finding {
-        kind: FindingKind::WatchLost,
-        detail: format!(
-            "{} (pid {}) ended {}.{} s after the start; its samples end there",
-            process.name,
-            process.pid,
-            ended / 1_000_000,
-            ended / 100_000 % 10
-        ),
-        invalidates: false,
-    })
+/// That a process ended is no reason to doubt the run: its losses are the server's. One that was
+/// killed over and over is told once.
+fn endings(processes: &[Process]) -> Vec<Finding> {
+    let mut by_name: BTreeMap<&str, Vec<(u64, u32)>> = BTreeMap::new();
+    for process in processes {
+        if let Some(ended) = process.ended_us {
+            by_name
+                .entry(&process.name)
+                .or_default()
+                .push((ended, process.pid));
+        }
+    }
+    let seconds = |us: u64| format!("{}.{} s", us / 1_000_000, us / 100_000 % 10);
+    let mut findings = Vec::new();
+    for (name, mut ends) in by_name {
+        ends.sort_unstable();
+        let (Some((first, pid)), Some((last, _))) = (ends.first(), ends.last()) else {
+            continue;
+        };
+        let detail = if ends.len() == 1 {
+            format!(
+                "{name} (pid {pid}) ended {} after the start; its samples end there",
+                seconds(*first)
+            )
+        } else {
+            format!(
+                "{name} ended {} times, from {} to {} after the start; samples go on with its \
+                 successors",
+                ends.len(),
+                seconds(*first),
+                seconds(*last)
+            )
+        };
+        findings.push(Finding {
+            kind: FindingKind::WatchLost,
+            detail,
+            invalidates: false,
+        });
+    }
+    findings
 }

@@ -137,7 +137,7 @@ pub struct Phase {
     pub sessions: u64,
     /// What was counted.
     pub counters: Counters,
-    /// How long things took.
+    /// How long things took that were to begin in this part, also where they ended later.
     pub latencies: Latencies,
 }
 
@@ -185,9 +185,9 @@ pub enum FindingKind {
     Note,
     /// The run ended before its time.
     Partial,
-    /// Too few events for the figures that thresholds ask for.
+    /// Too few events for the figures that thresholds ask for. Found anew with each judgement.
     TooFewSamples,
-    /// A watched process ended, or could not be read any more.
+    /// A watched process ended. Found anew with each judgement.
     WatchLost,
 }
 

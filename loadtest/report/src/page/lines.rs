@@ -12,6 +12,9 @@ const MOST_POINTS: usize = 240;
 /// Stretches that can be pointed at.
 const MOST_TIPS: usize = 80;
 
+/// Faults that are shaded.
+const MOST_BANDS: usize = 200;
+
 /// Points with their times in seconds.
 type Points = Vec<(f64, Option<f64>)>;
 /// Reads a value of a sample.
@@ -113,7 +116,7 @@ fn bands(run: &RunResult, until: f64) -> Vec<Band> {
         until: fault.until_us.map_or(until, |at| float(at) / 1e6),
         label: format!("{} {}", fault.kind, fault.target),
     };
-    run.faults.iter().map(band).collect()
+    run.faults.iter().take(MOST_BANDS).map(band).collect()
 }
 
 /// What each stretch says: the time, and each line's last value in it.

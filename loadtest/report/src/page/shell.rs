@@ -5,6 +5,9 @@
 
 use std::fmt::{self, Display, Write};
 
+/// Rows of a table that are shown; the file has them all.
+const MOST_ROWS: usize = 200;
+
 /// A page in the making.
 #[derive(Debug)]
 pub(crate) struct Page(String);
@@ -87,7 +90,7 @@ impl Page {
             let _ok = write!(text, "<th scope=\"col\"{number}>{}</th>", Text(head));
         }
         text.push_str("</tr></thead><tbody>");
-        for row in rows {
+        for row in rows.iter().take(MOST_ROWS) {
             text.push_str("<tr>");
             for (cell, head) in row.iter().zip(heads) {
                 let number = if head.ends_with('#') {
@@ -101,6 +104,10 @@ impl Page {
         }
         text.push_str("</tbody></table></div>");
         self.put(text);
+        if rows.len() > MOST_ROWS {
+            let more = rows.len() - MOST_ROWS;
+            self.paragraph(&format!("{more} more are in result.json."));
+        }
     }
 
     /// Ends the page.

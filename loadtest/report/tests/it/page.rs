@@ -149,6 +149,22 @@ fn a_long_run_makes_no_longer_page() {
         run.series.points.extend(points.iter().cloned());
     }
     run.duration_us = 6_000_000_000;
+    // Killed and started again every five seconds.
+    let (fault, server) = (run.faults[0].clone(), run.processes[0].clone());
+    for kill in 1..1_200 {
+        run.faults.push(fault.clone());
+        let mut next = server.clone();
+        (next.started, next.ended_us) = (kill, Some(kill * 5_000_000));
+        run.processes.push(next);
+    }
     run.judge(&[]).unwrap();
-    assert!(page(&run).len() < 400_000);
+    assert_eq!(run.findings.len(), 2, "told once");
+    assert!(
+        run.findings[1]
+            .detail
+            .contains("server ended 1199 times, from 5.0 s to 5995.0 s")
+    );
+    let html = page(&run);
+    assert!(html.len() < 1_000_000, "{}", html.len());
+    assert!(html.contains("1000 more are in result.json."));
 }

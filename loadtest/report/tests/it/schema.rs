@@ -59,3 +59,12 @@ fn a_file_that_is_no_result_says_so() {
     let absent = RunResult::read(&folder.path().join("none.json"));
     assert!(matches!(absent, Err(FileError::Io { .. })));
 }
+
+#[test]
+fn the_documented_figures_are_those_of_the_code() {
+    let documented = include_str!("../../README.md");
+    assert!(
+        documented.ends_with(&entente_report::reference()),
+        "the table changed: `cargo run -p entente-report --example figures` prints it"
+    );
+}
