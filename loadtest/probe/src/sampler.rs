@@ -1,7 +1,7 @@
 //! The task that samples at a period until it is told to stop.
 //!
 //! `/proc` is read on the runtime's threads for blocking work, so that a look at a large process
-//! delays no client of the load. Pages are fetched one after the other between two looks.
+//! delays no client of the load. Pages are fetched beside that, each once at a time.
 //!
 //! **Invariants**: memory is bounded whatever the run's length; what goes wrong is kept as a
 //! sentence and never ends the sampling; each call of [`Probe::mark`] leaves a sample of every
@@ -10,12 +10,13 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::kept::Kept;
 use crate::text::Totals;
 use crate::watched::{Proc, Watch, Watched};
-use crate::{Host, MachineSample, Metric, Page, Process, ProcessSample, Reading, Role};
+use crate::{Host, MachineSample, Metric, Page, PageError, Process, ProcessSample, Reading, Role};
 
 /// Processes that are watched in one run, those that ended included.
 const MOST_PROCESSES: usize = 4_096;
@@ -93,6 +94,18 @@ enum Order {
     Watch(Watch, oneshot::Sender<bool>),
 }
 
+/// Series of a page with their values.
+type Values = Vec<(String, f64)>;
+/// The place of a page among all, and what it said, and when.
+type Fetched = (usize, Result<(u64, Values), PageError>);
+
+/// What the sampler waits for.
+enum Event {
+    Fetched(Result<Fetched, JoinError>),
+    Order(Order),
+    Tick,
+}
+
 /// What a look needs and leaves; moves to a blocking thread and back.
 #[derive(Debug)]
 struct Look {
@@ -140,34 +153,46 @@ impl Sampler {
         let mut ticks = interval(self.config.period.max(Duration::from_millis(1)));
         // A late look is a late look; two at once would say nothing more.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut fetches: JoinSet<Fetched> = JoinSet::new();
+        let mut fetching = vec![false; self.config.pages.len()];
         loop {
-            let order = tokio::select! {
+            let event = tokio::select! {
                 // Orders first: a mark is waited for at the edge of a part.
                 biased;
                 order = self.orders.recv() => match order {
-                    Some(order) => Some(order),
+                    Some(order) => Event::Order(order),
                     None => return,
                 },
-                _ = ticks.tick() => None,
+                Some(fetched) = fetches.join_next() => Event::Fetched(fetched),
+                _ = ticks.tick() => Event::Tick,
             };
-            match order {
-                None => {
+            match event {
+                Event::Fetched(Ok((place, fetched))) => {
+                    fetching
+                        .get_mut(place)
+                        .into_iter()
+                        .for_each(|on| *on = false);
+                    self.fetched(place, fetched);
+                }
+                // Only a fetch that panicked or a runtime that goes down ends so.
+                Event::Fetched(Err(error)) => self.look.trouble(format!("a page: {error}")),
+                Event::Tick => {
                     if !self.look(false).await {
                         return;
                     }
-                    self.read_pages().await;
+                    self.fetch(&mut fetches, &mut fetching);
                 }
-                Some(Order::Mark(done)) => {
+                Event::Order(Order::Mark(done)) => {
                     if !self.look(true).await {
                         return;
                     }
                     // Who asked may have gone.
                     let _gone = done.send(());
                 }
-                Some(Order::Watch(watch, done)) => {
+                Event::Order(Order::Watch(watch, done)) => {
                     let _gone = done.send(self.look.watch(watch));
                 }
-                Some(Order::Stop(answer)) => {
+                Event::Order(Order::Stop(answer)) => {
                     if self.look(true).await {
                         let _gone = answer.send(self.look.finish());
                     }
@@ -194,16 +219,29 @@ impl Sampler {
         true
     }
 
-    async fn read_pages(&mut self) {
-        for page in &self.config.pages {
-            let fetched = page.fetch().await;
-            let at_us = since(self.config.origin);
-            match fetched {
-                Ok(values) => self.look.read(page, &values, at_us),
-                Err(error) => {
-                    let said = format!("page {} of {}: {error}", page.path, page.name);
-                    self.look.trouble(said);
-                }
+    /// Begins to fetch each page whose last fetch is done: a slow one delays no look and no mark.
+    fn fetch(&self, fetches: &mut JoinSet<Fetched>, fetching: &mut [bool]) {
+        let origin = self.config.origin;
+        for ((place, page), on) in self.config.pages.iter().enumerate().zip(fetching) {
+            if !std::mem::replace(on, true) {
+                let page = page.clone();
+                fetches.spawn(async move {
+                    let values = page.fetch().await;
+                    (place, values.map(|values| (since(origin), values)))
+                });
+            }
+        }
+    }
+
+    fn fetched(&mut self, place: usize, fetched: Result<(u64, Values), PageError>) {
+        let Some(page) = self.config.pages.get(place) else {
+            return;
+        };
+        match fetched {
+            Ok((at_us, values)) => self.look.read(page, &values, at_us),
+            Err(error) => {
+                let said = format!("page {} of {}: {error}", page.path, page.name);
+                self.look.trouble(said);
             }
         }
     }

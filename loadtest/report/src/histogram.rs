@@ -85,11 +85,14 @@ impl Histogram {
     /// Adds another's counts; exact.
     ///
     /// # Errors
-    /// If the other has other digits.
+    /// If the other has other digits, or both together more counts than can be.
     pub fn add(&mut self, other: &Self) -> Result<(), Error> {
         if self.0.sigfig() != other.0.sigfig() {
             return Err(Error::Digits);
         }
+        // Sums over buckets must not overflow either.
+        let total = self.count().checked_add(other.count());
+        total.ok_or(Error::Damaged)?;
         self.0.add(&other.0).map_err(|_| Error::Digits)
     }
 

@@ -1,4 +1,6 @@
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -118,15 +120,16 @@ async fn pages_are_read_and_their_troubles_said_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
+    let count = Arc::new(AtomicU32::new(0));
+    let served = Arc::clone(&count);
     tasks.spawn(async move {
-        let mut count = 0;
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 1024];
             let read = stream.read(&mut request).await.unwrap();
-            count += 1;
             let text = if request[..read].starts_with(b"GET /bad ") {
                 "<html>".to_owned()
             } else {
+                let count = served.fetch_add(1, Ordering::Relaxed);
                 format!("seen_total {count}\nother 1\n")
             };
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
@@ -145,8 +148,8 @@ async fn pages_are_read_and_their_troubles_said_once() {
         ..config(vec![watch("own", std::process::id())])
     });
     tasks.spawn(sampler.run());
-    // Pages are read between looks: after four looks, at least three times.
-    for _ in 0..4 {
+    // Each fetch is answered before the next begins.
+    while count.load(Ordering::Relaxed) < 4 {
         let mut glance = probe.glance.clone();
         glance.mark_unchanged();
         glance.changed().await.unwrap();
@@ -187,4 +190,30 @@ async fn a_machine_that_cannot_be_read_is_a_trouble() {
         ["the machine's CPU time: /proc/stat: no busy time"]
     );
     assert!(seen.samples.is_empty());
+}
+
+#[tokio::test]
+async fn a_page_that_hangs_delays_no_mark() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (sampler, probe) = Sampler::new(Config {
+        pages: vec![Page {
+            name: "server".to_owned(),
+            address: listener.local_addr().unwrap(),
+            path: "/metrics".to_owned(),
+            names: vec!["*".to_owned()],
+        }],
+        ..config(vec![watch("own", std::process::id())])
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sampler.run());
+    // Accepted and never answered.
+    let _held = listener.accept().await.unwrap();
+    for _ in 0..20 {
+        probe.mark().await.unwrap();
+    }
+    let seen = probe.stop().await.unwrap();
+    // A fetch gives up after two seconds: had each mark waited for one, this were forty.
+    let samples = &seen.processes[0].samples;
+    let took = samples[samples.len() - 1].at_us - samples[0].at_us;
+    assert!(samples.len() >= 20 && took < 20_000_000, "{took} µs");
 }

@@ -93,6 +93,12 @@ fn damaged_and_foreign_bytes_are_refused() {
         refused(&with(&[i64::MAX, i64::MAX, i64::MAX])),
         Error::Damaged
     );
+    let mut full = Histogram::from_bytes(&with(&[i64::MAX, i64::MAX])).unwrap();
+    assert_eq!(full.add(&full.clone()), Err(Error::Damaged));
+    assert!(
+        full.quantile_us(1.0).is_some(),
+        "counts near their end do not overflow"
+    );
     assert_eq!(refused(&with(&[i64::MIN, 1])), Error::Damaged);
     assert_eq!(refused(&with(&[-30_000, 1])), Error::Damaged);
 }
