@@ -51,7 +51,7 @@ CRATES = {
     "acceptance": (TEST, 6),
     "history": (LOAD, 1),
     "probe": (LOAD, 1),
-    "relay": (LOAD, 1),
+    "relay": (LOAD, 2),
     "report": (LOAD, 2),
     "engine": (LOAD, 4),
     "campaign": (LOAD, 5),
