@@ -107,12 +107,14 @@ impl Session {
         }
     }
 
-    /// Reads until the socket has no more; says whether the client ended the stream.
+    /// Reads until there is no more; says whether the client ended the stream.
+    ///
+    /// A record that was read together with the one before it is in TLS already, and the socket
+    /// will never tell of it: so this must not stop before TLS has nothing.
     async fn read(&mut self) -> anyhow::Result<bool> {
         loop {
             let buffer = self.framer.buffer();
             buffer.reserve(READ_BYTES);
-            let room = buffer.capacity() - buffer.len();
             let Some(read) = self.tls.read_buf(buffer).now_or_never() else {
                 return Ok(false);
             };
@@ -127,10 +129,6 @@ impl Session {
                     Frame::StreamOpen(_) => self.open().await?,
                     Frame::Stanza(element) => self.take(element).await?,
                 }
-            }
-            // A full buffer may have left plain text behind, of which the socket does not know.
-            if read < room {
-                return Ok(false);
             }
         }
     }

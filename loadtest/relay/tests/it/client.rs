@@ -1,5 +1,6 @@
 //! A small client, and a relay that ends with its test.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -57,13 +58,9 @@ impl Server {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let name = ServerName::try_from(self.domain.clone()).unwrap();
-        let (read, write) = split(self.tls.connect(name, stream).await.unwrap());
         Client {
-            reader: Reader {
-                read,
-                framer: Framer::new(Limits::AFTER_AUTH),
-            },
-            writer: Writer(write),
+            tls: self.tls.connect(name, stream).await.unwrap(),
+            framer: Framer::new(Limits::AFTER_AUTH),
             domain: self.domain.clone(),
             address: String::new(),
         }
@@ -81,7 +78,7 @@ impl Server {
             ))
             .await;
         client.expect(&format!("<success xmlns='{sasl}'/>")).await;
-        client.reader.framer.restart();
+        client.framer.restart();
         client.open().await;
         client
             .send("<iq type='set' id='b'><bind><resource>here</resource></bind></iq>")
@@ -100,8 +97,8 @@ impl Server {
 }
 
 pub(crate) struct Client {
-    reader: Reader,
-    writer: Writer,
+    tls: TlsStream<TcpStream>,
+    framer: Framer,
     domain: String,
     pub(crate) address: String,
 }
@@ -118,11 +115,26 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.writer.send(text).await;
+        self.send_together(&[text]).await;
+    }
+
+    /// Sends each text as a TLS record of its own, but all in one write.
+    pub(crate) async fn send_together(&mut self, texts: &[&str]) {
+        for text in texts {
+            self.tls
+                .get_mut()
+                .1
+                .writer()
+                .write_all(text.as_bytes())
+                .unwrap();
+        }
+        self.tls.flush().await.unwrap();
     }
 
     pub(crate) async fn next(&mut self) -> String {
-        self.reader.next().await
+        next(&mut self.tls, &mut self.framer)
+            .await
+            .expect("the relay closed the connection")
     }
 
     pub(crate) async fn expect(&mut self, wanted: &str) {
@@ -131,14 +143,12 @@ impl Client {
 
     /// Whether the server ends the connection, with no element before that.
     pub(crate) async fn ended(&mut self) -> bool {
-        timeout(PATIENCE, self.reader.element())
-            .await
-            .unwrap()
-            .is_none()
+        next(&mut self.tls, &mut self.framer).await.is_none()
     }
 
     pub(crate) fn split(self) -> (Reader, Writer) {
-        (self.reader, self.writer)
+        let (read, write) = split(self.tls);
+        (Reader(read, self.framer), Writer(write))
     }
 }
 
@@ -151,33 +161,29 @@ impl Writer {
     }
 }
 
-pub(crate) struct Reader {
-    read: ReadHalf<TlsStream<TcpStream>>,
-    framer: Framer,
-}
+pub(crate) struct Reader(ReadHalf<TlsStream<TcpStream>>, Framer);
 
 impl Reader {
     pub(crate) async fn next(&mut self) -> String {
-        timeout(PATIENCE, self.element())
+        next(&mut self.0, &mut self.1)
             .await
-            .unwrap()
             .expect("the relay closed the connection")
     }
+}
 
-    /// The next element, `None` at the end of the connection.
-    async fn element(&mut self) -> Option<String> {
-        loop {
-            match self.framer.next_frame().unwrap() {
-                Some(Frame::Stanza(element)) => {
-                    return Some(String::from_utf8(element.to_vec()).unwrap());
-                }
-                Some(Frame::Decl | Frame::StreamOpen(_)) => {}
-                Some(Frame::StreamClose) => return None,
-                None => {
-                    let buffer = self.framer.buffer();
-                    if self.read.read_buf(buffer).await.unwrap_or(0) == 0 {
-                        return None;
-                    }
+/// The next element, `None` at the end of the connection.
+async fn next(from: &mut (impl AsyncRead + Unpin), framer: &mut Framer) -> Option<String> {
+    loop {
+        match framer.next_frame().unwrap() {
+            Some(Frame::Stanza(element)) => {
+                return Some(String::from_utf8(element.to_vec()).unwrap());
+            }
+            Some(Frame::Decl | Frame::StreamOpen(_)) => {}
+            Some(Frame::StreamClose) => return None,
+            None => {
+                let read = timeout(PATIENCE, from.read_buf(framer.buffer()));
+                if read.await.expect("nothing comes").unwrap_or(0) == 0 {
+                    return None;
                 }
             }
         }

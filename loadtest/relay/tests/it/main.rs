@@ -51,6 +51,20 @@ async fn messages_go_both_ways_and_are_acknowledged() {
     }
 }
 
+/// More in one write than one read takes: the rest is in TLS, and the socket tells nothing of it.
+#[tokio::test]
+async fn records_that_come_together_are_all_taken() {
+    const RECORDS: usize = 40;
+    let server = Server::start(options());
+    let mut a = server.log_in("u1").await;
+    let presence = format!("<presence><status>{}</status></presence>", "x".repeat(1000));
+    let mut texts = vec![presence.as_str(); RECORDS];
+    texts.push("<r xmlns='urn:xmpp:sm:3'/>");
+    a.send_together(&texts).await;
+    a.expect(&format!("<a xmlns='urn:xmpp:sm:3' h='{RECORDS}'/>"))
+        .await;
+}
+
 #[tokio::test]
 async fn acknowledgements_are_asked_for_only_when_told_to() {
     let server = Server::start(Options {
@@ -87,10 +101,10 @@ async fn messages_to_nobody_come_back_as_errors() {
     a.expect("<a xmlns='urn:xmpp:sm:3' h='4'/>").await;
 }
 
-/// Two users who flood each other through queues of four, and read while they write.
+/// Two users who flood each other through queues of one, and read while they write.
 #[tokio::test]
 async fn two_who_flood_each_other_get_everything_in_order() {
-    const MESSAGES: usize = 5_000;
+    const MESSAGES: usize = 1_000;
     for gather in [false, true] {
         let server = Server::start(Options {
             gather,
