@@ -27,7 +27,6 @@ storage = { accounts = "internal" }
 default_storage = "memory"
 
 c2s_stanza_size_limit = 262144
-smacks_max_queue_size = 100000
 smacks_hibernation_time = 300
 
 VirtualHost "$domain"
