@@ -112,6 +112,8 @@ fn open(disk: &SimDisk) -> (Arc<SegmentLog>, u64) {
     let config = SegmentConfig {
         segment_bytes: ByteSize::kib(24),
         probe: Duration::from_millis(1),
+        // A plan for the next write or sync is meant for the log's own.
+        write_ahead: false,
         ..SegmentConfig::new(SHARDS)
     };
     let disk = Arc::new(disk.clone());
