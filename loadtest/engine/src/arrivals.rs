@@ -21,6 +21,10 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Must be called within a runtime.
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; the descriptor is owned here and never replaced"
+    )]
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;

@@ -66,6 +66,18 @@ pub(crate) struct Open {
     failed: bool,
 }
 
+/// A question for a bundle that has no answer yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    n: u32,
+    /// When it was due.
+    pub(crate) at: u64,
+    /// About whom.
+    pub(crate) target: u32,
+    /// When it was written, in the history's time.
+    pub(crate) told: u64,
+}
+
 /// What a delivery was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
@@ -99,7 +111,7 @@ pub(crate) struct Device {
     next: u32,
     base: u32,
     open: VecDeque<Open>,
-    asks: VecDeque<(u32, u64, u32)>,
+    asks: VecDeque<Ask>,
     next_ask: u32,
     pub(crate) queue: VecDeque<Out>,
     pub(crate) written: usize,
@@ -241,16 +253,28 @@ impl Device {
 
     /// Asks for the bundle of a user.
     pub(crate) fn ask(&mut self, target: u32, at: u64) {
-        self.asks.push_back((self.next_ask, at, target));
         let n = self.next_ask;
+        self.asks.push_back(Ask {
+            n,
+            at,
+            target,
+            told: 0,
+        });
         self.queue.push_back(Out::Ask { target, n });
         self.next_ask += 1;
     }
 
-    /// An answer came: when it was asked for, and about whom.
-    pub(crate) fn answered(&mut self, n: u32) -> Option<(u64, u32)> {
-        let at = self.asks.iter().position(|(asked, ..)| *asked == n)?;
-        self.asks.remove(at).map(|(_, at, target)| (at, target))
+    /// A question was written, at a time of the history.
+    pub(crate) fn asked(&mut self, n: u32, told: u64) {
+        if let Some(ask) = self.asks.iter_mut().find(|ask| ask.n == n) {
+            ask.told = told;
+        }
+    }
+
+    /// An answer came: to what.
+    pub(crate) fn answered(&mut self, n: u32) -> Option<Ask> {
+        let at = self.asks.iter().position(|ask| ask.n == n)?;
+        self.asks.remove(at)
     }
 
     /// A message was refused; true if it is news.

@@ -119,7 +119,7 @@ impl Engine {
             Door::new(&scenario.target, Arc::clone(&tls), 1)?;
             if let Some(history) = &history {
                 for device in &part.devices {
-                    history.record(Event::Device(DeviceIs {
+                    history.record(&Event::Device(DeviceIs {
                         device: device.number,
                         partner: device.account.partner,
                         account: format!("{}@{}", device.account.localpart, scenario.target.domain),

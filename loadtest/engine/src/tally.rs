@@ -107,14 +107,18 @@ impl Tally {
 
     pub(crate) fn count(&mut self, stage: Stage, what: Count) {
         let counters = &mut self.at(stage).counters;
-        let (sum, second) = match what {
-            Count::Acked => (&mut counters.acked, &mut self.second.acked),
-            Count::Delivered => (&mut counters.delivered, &mut self.second.delivered),
-            Count::Login => (&mut counters.logins, &mut self.second.logins),
-            Count::Sent => (&mut counters.sent, &mut self.second.sent),
-        };
-        *sum += 1;
-        *second += 1;
+        *match what {
+            Count::Acked => &mut counters.acked,
+            Count::Delivered => &mut counters.delivered,
+            Count::Login => &mut counters.logins,
+            Count::Sent => &mut counters.sent,
+        } += 1;
+        *match what {
+            Count::Acked => &mut self.second.acked,
+            Count::Delivered => &mut self.second.delivered,
+            Count::Login => &mut self.second.logins,
+            Count::Sent => &mut self.second.sent,
+        } += 1;
     }
 
     pub(crate) fn error(&mut self, stage: Stage, kind: String) {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use entente_stanza::{Frame, Framer, Limits};
 
-pub use door::{Door, DoorError};
+pub use door::{Door, DoorError, tls};
 pub use error::LineError;
 pub(crate) use error::condition;
 

@@ -7,6 +7,7 @@
 //! - Devices of one thread write only to each other, so a delivery is judged where it arrives.
 //! - No borrow of a device is held across an await, nor two at once but for sender and receiver.
 
+mod bundle;
 mod fill;
 mod happen;
 mod live;
@@ -121,7 +122,7 @@ pub(crate) fn run(common: Arc<Common>, part: Part) -> Result<Tally, StartError> 
 
 /// A thread that could not do its part.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// A task went on after the end.
     #[error("a task of the generator did not end")]
     Busy,

@@ -54,7 +54,7 @@ impl Worker {
             return false;
         }
         if let Some(history) = &self.common.history {
-            history.record(Event::Devack(Devack {
+            history.record(&Event::Devack(Devack {
                 device: device.number,
                 epoch: device.epoch,
                 count: device.here,
@@ -86,6 +86,9 @@ impl Worker {
         match out {
             Out::Answer(bytes) => text.extend_from_slice(bytes),
             Out::Ask { target, n } => {
+                if let Some(history) = &self.common.history {
+                    device.asked(*n, history.now());
+                }
                 text.extend_from_slice(b"<iq");
                 text.extend_from_slice(space);
                 text.extend_from_slice(b" type='get' id='k");
@@ -138,7 +141,7 @@ impl Worker {
         let start = text.len();
         self.common.payloads.write(number, n, text);
         if let Some(history) = &self.common.history {
-            history.record(Event::Invoke(Invoke {
+            history.record(&Event::Invoke(Invoke {
                 from: number,
                 to: self.number(to),
                 id: Id::own(number, n.into()),

@@ -163,7 +163,7 @@ impl Worker {
         let (number, epoch) = (device.number, device.epoch);
         if let Some(history) = &self.common.history {
             let node = String::new();
-            history.record(match resumed {
+            history.record(&match resumed {
                 Some(h) => Event::Resume(Resume { device: number, epoch, node, h: h.into() }),
                 None => Event::Bind(Bind { device: number, epoch, node }),
             });
@@ -207,12 +207,12 @@ impl Worker {
         }
         if let Some(history) = &self.common.history {
             if matches!(ended, Ok(End::Over)) {
-                history.record(Event::Drained(Drained { device: device.number }));
+                history.record(&Event::Drained(Drained { device: device.number }));
             }
-            history.record(Event::Unbind(Unbind { device: device.number, epoch: device.epoch }));
+            history.record(&Event::Unbind(Unbind { device: device.number, epoch: device.epoch }));
             for out in device.queue.iter().take(device.written) {
                 if let Out::Message(n) = out {
-                    history.record(Event::Info(Info {
+                    history.record(&Event::Info(Info {
                         from: device.number,
                         id: entente_history::Id::own(device.number, (*n).into()),
                     }));
@@ -228,7 +228,7 @@ impl Worker {
     fn resuming(&self, me: usize, resumes: bool) {
         if let (true, Some(history), Some(device)) = (resumes, &self.common.history, self.device(me)) {
             let device = device.borrow();
-            history.record(Event::Devack(Devack {
+            history.record(&Event::Devack(Devack {
                 device: device.number,
                 epoch: device.epoch,
                 count: device.here,

@@ -1,6 +1,6 @@
 //! What comes in, judged where it arrives.
 
-use entente_history::{Deliver, Event, Fail, Handled, Id, Passed, Prekey};
+use entente_history::{Deliver, Event, Fail, Handled, Id, Passed};
 
 use crate::device::{Delivered, Out};
 use crate::scenario::Arrivals;
@@ -51,7 +51,7 @@ impl Worker {
         let more = usize::try_from(h.wrapping_sub(device.covered)).unwrap_or(usize::MAX);
         if let Some(history) = &self.common.history {
             let sent = u64::from(device.covered) + u64::try_from(device.written).unwrap_or(0);
-            history.record(Event::H(Handled {
+            history.record(&Event::H(Handled {
                 device: device.number,
                 epoch: device.epoch,
                 value: h.into(),
@@ -74,7 +74,7 @@ impl Worker {
                 continue;
             };
             if let Some(history) = &self.common.history {
-                history.record(Event::Ok(Passed {
+                history.record(&Event::Ok(Passed {
                     from: device.number,
                     id: Id::own(device.number, n.into()),
                     epoch: device.epoch,
@@ -152,7 +152,7 @@ impl Worker {
         let to = u32::try_from(me).unwrap_or(u32::MAX);
         let delivered = writer.borrow_mut().deliver(n, to, epoch);
         if let Some(history) = &self.common.history {
-            history.record(Event::Deliver(Deliver {
+            history.record(&Event::Deliver(Deliver {
                 to: own,
                 from: self.claimed(element).unwrap_or(number),
                 id: Id::own(number, n.into()),
@@ -237,7 +237,7 @@ impl Worker {
         drop(device);
         if let Some(history) = &self.common.history {
             let id = Id::own(number, n.into());
-            history.record(if accepted {
+            history.record(&if accepted {
                 let to = number;
                 Event::Notice(entente_history::Notice { to, id, reason: reason.clone(), epoch })
             } else {
@@ -287,43 +287,6 @@ impl Worker {
         if let Some(device) = self.device(me) {
             let answer = Out::Answer(answer.into_bytes().into());
             device.borrow_mut().queue.push_back(answer);
-        }
-    }
-
-    fn take_bundle(&self, me: usize, n: u32, element: &[u8], good: bool, now: u64) {
-        let Some(device) = self.device(me) else {
-            return;
-        };
-        let Some((asked, target)) = device.borrow_mut().answered(n) else {
-            return;
-        };
-        let stage = self.stage();
-        self.moved(false);
-        let mut tally = self.tally.borrow_mut();
-        if !good {
-            let at = memchr::memmem::find(element, b"<error").and_then(|at| element.get(at..));
-            tally.refused(stage, condition(at.unwrap_or_default()));
-            return;
-        }
-        tally.count(stage, Count::Acked);
-        let took = now.saturating_sub(asked);
-        tally.second.ack.record_us(took);
-        let due = self.common.control.stage_of(asked);
-        tally.at(due).latencies.ack.record(span(took), span(took));
-        drop(tally);
-        if let Some(history) = &self.common.history {
-            let id = |tag: &[u8]| {
-                let at = memchr::memmem::find(element, tag)?;
-                attribute(element.get(at..)?, b"id").and_then(number).map(u64::from)
-            };
-            history.record(Event::Prekey(Prekey {
-                by: device.borrow().number,
-                target: self.number(target),
-                key: id(b"<one-time"),
-                sig_ok: true,
-                version: id(b"<signed").unwrap_or(0),
-                asked: None,
-            }));
         }
     }
 

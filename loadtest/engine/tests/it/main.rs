@@ -1,0 +1,207 @@
+//! The engine against a server that behaves, and one that does not.
+
+#[expect(dead_code, reason = "the benchmark uses the rest")]
+mod stub;
+
+use std::time::{Duration, Instant};
+
+use entente_engine::account::{Account, Secret};
+use entente_engine::control::Stage;
+use entente_engine::engine::{Engine, EngineError, probe};
+use entente_engine::scenario::Scenario;
+use entente_engine::tally::Tally;
+use entente_report::Counters;
+
+use stub::{DOMAIN, Habits, Stub};
+
+const SEED: u64 = 0x5eed;
+
+fn scenario(stub: &Stub, text: &str, more: &[&str]) -> Scenario {
+    let mut overrides = vec![
+        "target.kind=xmpp".to_owned(),
+        format!("target.domain={DOMAIN}"),
+        format!("target.address=\"{}\"", stub.address),
+        "run.cores=[0]".to_owned(),
+        "sessions.users=4".to_owned(),
+    ];
+    overrides.extend(more.iter().map(|&text| text.to_owned()));
+    Scenario::parse("test", text, &overrides).unwrap()
+}
+
+fn accounts(count: usize) -> Vec<Account> {
+    let account = |n| Account {
+        localpart: format!("u{n}").into(),
+        partner: 0,
+        secret: Secret::Password("p".into()),
+    };
+    (0..count).map(account).collect()
+}
+
+/// Waits for something, at most so long.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: seed {SEED}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// All stages of a scenario.
+fn run(scenario: &Scenario) -> (Tally, Counters) {
+    let users = scenario.sessions.users;
+    let engine = Engine::start(scenario, accounts(users), SEED, None).unwrap();
+    until("connected", || engine.settled().0 == users);
+    engine.enter(Stage::Load);
+    let control = engine.control();
+    let span = u64::try_from(scenario.run.time.as_micros()).unwrap();
+    until("load", || control.now() > control.start(Stage::Load) + span);
+    engine.enter(Stage::Drain);
+    let drain = Instant::now();
+    until("drained", || {
+        engine.under_way() == 0 || drain.elapsed() > scenario.run.drain
+    });
+    let (mut tallies, errors) = engine.finish();
+    assert_eq!(errors, Vec::<String>::new());
+    let tally = tallies.pop().unwrap();
+    let mut all = Counters::default();
+    for stage in &tally.stages {
+        all.add(&stage.counters);
+    }
+    (tally, all)
+}
+
+#[test]
+fn a_window_is_kept_and_everything_is_accounted_for() {
+    let stub = Stub::start(Habits::default());
+    let scenario = scenario(&stub, "", &["load.window=5", "run.time=500ms"]);
+    let (tally, all) = run(&scenario);
+    assert!(all.sent > 50, "{all:?}");
+    assert_eq!((all.sent, all.sent), (all.acked, all.delivered));
+    let clean = Counters {
+        sent: all.sent,
+        acked: all.sent,
+        delivered: all.sent,
+        logins: 4,
+        binds: 4,
+        ..Counters::default()
+    };
+    assert_eq!(all, clean);
+    let load = &tally.stages[2].latencies;
+    assert!(load.delivery.intended.count() > 0 && load.ack.intended.count() > 0);
+}
+
+/// Coordinated omission: a server that stalls for a second in a run of three must show it. A loop
+/// that waits for its answers would show one slow message for each sender.
+#[test]
+fn a_stall_of_the_server_shows_in_the_latencies_of_an_open_loop() {
+    let stall = (Duration::from_secs(1), Duration::from_secs(1));
+    let stub = Stub::start(Habits { stall: Some(stall), ..Habits::default() });
+    let settings = ["load.arrivals=constant", "load.rate=500", "run.time=3s"];
+    let scenario = scenario(&stub, "", &settings);
+    let (tally, all) = run(&scenario);
+    assert_eq!((all.sent, all.lost, all.unknown), (all.delivered, 0, 0));
+    let due = tally.stages[2].latencies.delivery.intended.count();
+    assert!((1_490..=1_510).contains(&due), "arrivals went on while it stalled: {due}");
+    let delivery = &tally.stages[2].latencies.delivery.intended;
+    let at = |share| delivery.quantile_us(share).unwrap();
+    assert!(at(0.999) > 900_000, "p99.9 {}", at(0.999));
+    assert!(at(0.9) > 600_000, "a third of all were due while it stalled: p90 {}", at(0.9));
+    assert!(at(0.5) < 300_000, "p50 {}", at(0.5));
+    // A closed loop hides it, which is why it is not the measure of latency.
+    let stub = Stub::start(Habits { stall: Some(stall), ..Habits::default() });
+    let closed = self::scenario(&stub, "", &["run.time=3s"]);
+    let (tally, _) = run(&closed);
+    let slow = tally.stages[2].latencies.delivery.intended.quantile_us(0.99).unwrap();
+    assert!(slow < 500_000, "{slow}");
+}
+
+#[test]
+fn what_a_server_loses_doubles_or_corrupts_is_counted_as_that() {
+    for (habits, wanted) in [
+        (Habits { lose: Some(10), ..Habits::default() }, "lost"),
+        (Habits { double: Some(10), ..Habits::default() }, "duplicates"),
+        (Habits { corrupt: Some(10), ..Habits::default() }, "corrupt"),
+    ] {
+        let stub = Stub::start(habits);
+        let settings = ["load.arrivals=poisson", "load.rate=1000", "run.time=500ms", "run.drain=500ms"];
+        let (_, all) = run(&scenario(&stub, "", &settings));
+        let counts = [("lost", all.lost), ("duplicates", all.duplicates), ("corrupt", all.corrupt)];
+        for (name, count) in counts {
+            let expected = if name == wanted { all.sent / 10 } else { 0 };
+            assert_eq!(count, expected, "{name} of {habits:?}: {all:?}");
+        }
+        assert_eq!(all.sent, all.delivered + all.lost);
+    }
+}
+
+#[test]
+fn a_server_that_dies_leaves_a_run_that_ends_and_says_so() {
+    let die = Some(Duration::from_millis(300));
+    let stub = Stub::start(Habits { die, ..Habits::default() });
+    let settings = ["load.arrivals=constant", "load.rate=200", "run.time=1s", "run.drain=200ms"];
+    let (_, all) = run(&scenario(&stub, "", &settings));
+    assert!(all.unknown > 0, "{all:?}");
+    let died = all.errors.values().sum::<u64>();
+    assert_eq!(died, 4, "{all:?}");
+    assert!(all.login_failures.keys().all(|kind| kind.starts_with("connect")), "{all:?}");
+    assert!(all.login_failures.values().sum::<u64>() >= 4);
+}
+
+#[test]
+fn the_first_login_says_what_is_wrong() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let login = |scenario: &Scenario| {
+        let account = accounts(1).pop().unwrap();
+        match runtime.block_on(probe(scenario, &account)) {
+            Ok(()) => "in".to_owned(),
+            Err(error @ EngineError::FirstLogin { .. }) => error.to_string(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let good = Stub::start(Habits::default());
+    assert_eq!(login(&scenario(&good, "", &[])), "in");
+
+    let other = entente_kit::trust::DevAuthority::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, other.pem()).unwrap();
+    let trust = format!("target.tls.authority=\"{}\"", file.display());
+    let strict = scenario(&good, "", &["target.tls.trust=file", &trust]);
+    let said = login(&strict);
+    assert!(said.contains("TLS: invalid peer certificate"), "{said}");
+    std::fs::write(&file, &good.authority).unwrap();
+    assert_eq!(login(&strict), "in");
+
+    let refusing = Stub::start(Habits { refuse: true, ..Habits::default() });
+    let said = login(&scenario(&refusing, "", &[]));
+    assert!(said.ends_with("the login was refused: not-authorized"), "{said}");
+
+    let garbage = Stub::start(Habits { garbage: true, ..Habits::default() });
+    let said = login(&scenario(&garbage, "", &[]));
+    assert!(said.contains("no stream"), "{said}");
+
+    let gone = scenario(&good, "", &[]);
+    drop(good);
+    let said = login(&gone);
+    assert!(said.contains("connecting: Connection refused"), "{said}");
+}
+
+#[test]
+fn logins_by_rate_count_from_when_they_were_due() {
+    let stub = Stub::start(Habits::default());
+    let text = "[logins]\nrate = 50\n[load]\npattern = 'none'\n[sessions]\nmanage = false\n";
+    let (tally, all) = run(&scenario(&stub, text, &["run.time=1s"]));
+    assert!((30..=80).contains(&all.logins), "{all:?}");
+    assert!(all.login_failures.is_empty(), "{all:?}");
+    assert_eq!(tally.stages[2].latencies.login.intended.count(), tally.stages[2].counters.logins);
+}
+
+#[test]
+fn cut_connections_come_back_and_nothing_is_lost() {
+    let stub = Stub::start(Habits::default());
+    let text = "[reconnect]\nevery = '300ms'\nwithin = '50ms'\n";
+    let settings = ["load.arrivals=constant", "load.rate=200", "run.time=1s"];
+    let (_, all) = run(&scenario(&stub, text, &settings));
+    assert!(all.binds > 8, "{all:?}");
+    assert_eq!((all.duplicates, all.out_of_order, all.corrupt), (0, 0, 0), "{all:?}");
+}

@@ -1,0 +1,318 @@
+//! A small XMPP server on a thread of its own: TLS, any password, stanzas handed on in memory. It
+//! can stall, refuse, change bytes, and die; and it costs so little that the generator shows.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use entente_engine::xml::{Kind, attribute, kind};
+use entente_kit::trust::DevAuthority;
+use entente_stanza::{Frame, Framer, Limits};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub const DOMAIN: &str = "stub.test";
+
+/// What it does besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// Stops everything once for this long, so long after its first message.
+    pub stall: Option<(Duration, Duration)>,
+    /// Refuses every login.
+    pub refuse: bool,
+    /// Ends, with all connections, so long after its first message.
+    pub die: Option<Duration>,
+    /// Changes a byte in each so many messages.
+    pub corrupt: Option<u64>,
+    /// Does not deliver each so many messages.
+    pub lose: Option<u64>,
+    /// Delivers each so many messages twice.
+    pub double: Option<u64>,
+    /// Sends bytes that are no stream instead of features.
+    pub garbage: bool,
+    /// The thread's core.
+    pub core: Option<usize>,
+}
+
+/// A running server; it ends when this is dropped.
+pub struct Stub {
+    pub address: SocketAddr,
+    /// The PEM of its authority.
+    pub authority: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stub {
+    pub fn start(habits: Habits) -> Self {
+        let authority = DevAuthority::new().unwrap();
+        let tls = authority.server_config(&[DOMAIN], &["xmpp-client"]).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            if let Some(core) = habits.core {
+                entente_engine::limits::pin(core);
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            LocalSet::new().block_on(&runtime, async move {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    () = serve(listener, tls.into(), habits) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            address: told.recv().unwrap(),
+            authority: authority.pem().to_owned(),
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// What is to be written to one user, and who writes it.
+#[derive(Default)]
+struct Mailbox {
+    out: BytesMut,
+    unasked: bool,
+    waker: Option<Waker>,
+}
+
+struct House {
+    habits: Habits,
+    users: RefCell<HashMap<Vec<u8>, Rc<RefCell<Mailbox>>>>,
+    messages: RefCell<u64>,
+    begun: tokio::sync::Notify,
+}
+
+async fn serve(listener: TcpListener, tls: TlsAcceptor, habits: Habits) {
+    let house = Rc::new(House {
+        habits,
+        users: RefCell::default(),
+        messages: RefCell::default(),
+        begun: tokio::sync::Notify::new(),
+    });
+    let mut guests = JoinSet::new();
+    if let Some((after, span)) = habits.stall {
+        let house = Rc::clone(&house);
+        guests.spawn_local(async move {
+            house.begun.notified().await;
+            tokio::time::sleep(after).await;
+            std::thread::sleep(span);
+        });
+    }
+    let death = async {
+        match habits.die {
+            Some(after) => {
+                house.begun.notified().await;
+                tokio::time::sleep(after).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let accept = async {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            while guests.try_join_next().is_some() {}
+            guests.spawn_local(guest(Rc::clone(&house), tls.clone(), socket));
+        }
+    };
+    tokio::select! { () = accept => {}, () = death => {} }
+}
+
+struct Guest {
+    house: Rc<House>,
+    tls: TlsStream<TcpStream>,
+    framer: Framer,
+    mailbox: Rc<RefCell<Mailbox>>,
+    user: Vec<u8>,
+    authenticated: bool,
+    handled: u32,
+    room: Box<[u8]>,
+    over: bool,
+}
+
+async fn guest(house: Rc<House>, tls: TlsAcceptor, socket: TcpStream) {
+    let Ok(tls) = tls.accept(socket).await else {
+        return;
+    };
+    let mut guest = Guest {
+        house,
+        tls,
+        framer: Framer::new(Limits::AFTER_AUTH),
+        mailbox: Rc::default(),
+        user: Vec::new(),
+        authenticated: false,
+        handled: 0,
+        room: vec![0; 16 * 1024].into(),
+        over: false,
+    };
+    poll_fn(|cx| {
+        loop {
+            let mut room = ReadBuf::new(&mut guest.room);
+            match Pin::new(&mut guest.tls).poll_read(cx, &mut room) {
+                Poll::Ready(Ok(())) if !room.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+            let read = room.filled().to_vec();
+            guest.framer.push(&read);
+            loop {
+                match guest.framer.next_frame() {
+                    Ok(Some(frame)) => guest.take(&frame),
+                    Ok(None) => break,
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+        }
+        let mailbox = Rc::clone(&guest.mailbox);
+        let mut mailbox = mailbox.borrow_mut();
+        if std::mem::take(&mut mailbox.unasked) {
+            mailbox.out.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
+        }
+        while !mailbox.out.is_empty() {
+            match Pin::new(&mut guest.tls).poll_write(cx, &mailbox.out) {
+                Poll::Ready(Ok(count)) => mailbox.out.advance(count),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        if Pin::new(&mut guest.tls).poll_flush(cx).is_ready() && guest.over {
+            return Poll::Ready(());
+        }
+        mailbox.waker = Some(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
+    let _closed = guest.tls.shutdown().await;
+}
+
+impl Guest {
+    fn say(&self, bytes: &[u8]) {
+        self.mailbox.borrow_mut().out.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        match frame {
+            Frame::Decl => {}
+            Frame::StreamOpen(_) => self.open(),
+            Frame::StreamClose => {
+                self.say(b"</stream:stream>");
+                self.over = true;
+            }
+            Frame::Stanza(element) => match kind(element) {
+                Kind::Message => self.message(element),
+                Kind::Requested => {
+                    let answer = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", self.handled);
+                    self.say(answer.as_bytes());
+                }
+                Kind::Iq => {
+                    self.handled += 1;
+                    self.say(b"<iq type='result' id='b'><bind/></iq>");
+                }
+                Kind::Presence => self.handled += 1,
+                Kind::Acknowledged(_) => {}
+                Kind::Other => self.other(element),
+            },
+        }
+    }
+
+    fn open(&self) {
+        if self.house.habits.garbage {
+            self.say(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            return;
+        }
+        self.say(
+            b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0' id='s' \
+              xmlns:stream='http://etherx.jabber.org/streams'>",
+        );
+        self.say(if self.authenticated {
+            b"<stream:features><sm xmlns='urn:xmpp:sm:3'/></stream:features>"
+        } else {
+            b"<stream:features><mechanisms/></stream:features>"
+        });
+    }
+
+    fn other(&mut self, element: &[u8]) {
+        if element.starts_with(b"<auth ") {
+            if self.house.habits.refuse {
+                self.say(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
+                return;
+            }
+            use base64::Engine as _;
+            let text = entente_engine::xml::text_of(element, b"<auth", b"</auth>").unwrap();
+            let plain = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+            self.user = plain.split(|byte| *byte == 0).nth(1).unwrap().to_vec();
+            self.authenticated = true;
+            let mut users = self.house.users.borrow_mut();
+            users.insert(self.user.clone(), Rc::clone(&self.mailbox));
+            drop(users);
+            self.say(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+            self.framer.restart();
+        } else if element.starts_with(b"<enable") {
+            self.handled = 0;
+            self.say(b"<enabled xmlns='urn:xmpp:sm:3'/>");
+        }
+    }
+
+    fn message(&mut self, element: &[u8]) {
+        self.handled += 1;
+        let house = &self.house;
+        let mut messages = house.messages.borrow_mut();
+        if *messages == 0 {
+            house.begun.notify_waiters();
+        }
+        *messages += 1;
+        let due = |each: Option<u64>| each.is_some_and(|each| messages.is_multiple_of(each));
+        let to = attribute(element, b"to").unwrap();
+        let to = to.split(|byte| *byte == b'@').next().unwrap();
+        let users = house.users.borrow();
+        let Some(mailbox) = users.get(to).filter(|_| !due(house.habits.lose)) else {
+            return;
+        };
+        let mut mailbox = mailbox.borrow_mut();
+        for _ in 0..if due(house.habits.double) { 2 } else { 1 } {
+            mailbox.out.extend_from_slice(b"<message from='");
+            mailbox.out.extend_from_slice(&self.user);
+            mailbox.out.extend_from_slice(b"@stub.test/x'");
+            let start = mailbox.out.len();
+            mailbox.out.extend_from_slice(element.strip_prefix(b"<message").unwrap());
+            if due(house.habits.corrupt) {
+                let at = memchr::memmem::find(&mailbox.out[start..], b"<body>").unwrap();
+                mailbox.out[start + at + 6] ^= 1;
+            }
+        }
+        mailbox.unasked = true;
+        if let Some(waker) = &mailbox.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
