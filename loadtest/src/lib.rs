@@ -1,16 +1,22 @@
-//! Load for a gateway that runs on its own core, and what it cost there.
+//! `entente-loadtest`: load for this gateway and for any XMPP server, and what became of it.
 //!
-//! In: the program `entente`, started here in a fresh folder. Out: figures: CPU time and memory of
-//! that process for each message, login and idle session, with the generator's own CPU time beside
-//! them, so that a figure that the generator limited can be told.
+//! In: a scenario. Out: a result with counts, latencies, costs and verdicts. The engine
+//! (`entente-engine`) makes the load; here a server is started if one is wanted, users enlist, stages
+//! follow each other, processes are watched, and the result is written.
 //!
 //! **Invariants**
 //! - A message counts when its recipient has it and the sender's `h` covers it, not before.
 //! - What is lost, doubled or out of order is counted and shown, never left out.
+//! - A run that says nothing about the server says so, and exits with a status of its own.
 
+pub mod cli;
+mod conduct;
+mod ground;
 pub mod line;
 pub mod machine;
 pub mod node;
+mod outcome;
 pub mod report;
 pub mod scenario;
 pub mod users;
+mod view;

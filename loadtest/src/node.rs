@@ -1,17 +1,19 @@
-//! The gateway under load: a fresh folder, a partner for its users, and the process on one core.
+//! The gateway under load: a fresh folder, partners for its users, and the process on one core.
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use entente_core::PartnerId;
 use entente_kit::http::HttpTarget;
-use entente_kit::partner::{Algorithm, JWKS_PATH, Partner, PartnerConfig};
+use entente_kit::partner::{Algorithm, GatewayTrust, JWKS_PATH, Partner, PartnerConfig};
 use entente_kit::process::{Ports, Process, ProcessConfig};
-use entente_kit::trust::Trust;
+use entente_kit::trust::{DevAuthority, Trust};
+use entente_probe::Page;
 use rustls::client::Resumption;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -20,10 +22,11 @@ use crate::line::Door;
 
 /// The deployment's domain.
 pub const DOMAIN: &str = "interop.localhost";
-/// The partner's number.
-const PARTNER: u16 = 7;
-const ISSUER: &str = "https://partner.test";
+/// Where the gateway publishes the keys with which it signs wake-ups.
+const GATEWAY_JWKS: &str = "/.well-known/jwks";
 const AUDIENCE: &str = "https://gateway.test";
+/// What it publishes that is worth a line in a result.
+const PUBLISHED: &[&str] = &["entente_connection_*", "entente_router_*", "process_*"];
 /// How long the program may take to start: it may have a log to replay.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to end.
@@ -42,8 +45,14 @@ pub struct NodeConfig {
     pub fsync: String,
     /// Lines of configuration that are appended.
     pub extra: String,
-    /// How the partner signs.
+    /// How the partners sign.
     pub algorithm: Algorithm,
+    /// Partners.
+    pub partners: u16,
+    /// The number of the first.
+    pub first: u16,
+    /// Whether the partners' push endpoints show a certificate for another host.
+    pub wrong_certificate: bool,
 }
 
 /// A gateway that runs, with its partner.
@@ -52,10 +61,105 @@ pub struct Node {
     folder: TempDir,
     process: Process,
     config: ProcessConfig,
-    partner: Partner,
-    number: PartnerId,
+    partners: Vec<Host>,
     xmpp: SocketAddr,
+    websocket: SocketAddr,
     http: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// A partner, its number, and where it is woken if that is elsewhere.
+#[derive(Debug)]
+pub struct Host {
+    /// The partner.
+    pub partner: Arc<Partner>,
+    /// Its number.
+    pub number: PartnerId,
+    /// Another server for wake-ups.
+    elsewhere: Option<Partner>,
+}
+
+impl Host {
+    /// Starts a partner, on a free port or on one that is known.
+    ///
+    /// # Errors
+    /// If it cannot listen, or the number is 0.
+    pub async fn start(
+        number: u16,
+        algorithm: Algorithm,
+        at: Option<SocketAddr>,
+        wrong_certificate: bool,
+    ) -> anyhow::Result<Self> {
+        let config = |tls| PartnerConfig {
+            issuer: issuer(number),
+            audience: AUDIENCE.to_owned(),
+            algorithm,
+            tls,
+        };
+        let at = at.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let partner = Partner::start_at(config(None), at).await;
+        let partner = partner.with_context(|| format!("the built-in partner at {at}"))?;
+        let elsewhere = if wrong_certificate {
+            let authority = DevAuthority::new()?;
+            let tls = authority.server_config(&["elsewhere.test"], &["http/1.1"])?;
+            Some(Partner::start(config(Some(tls))).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            partner: Arc::new(partner),
+            number: PartnerId::new(number).context("a partner's number is 1 to 65535")?,
+            elsewhere,
+        })
+    }
+
+    /// Where it is woken.
+    fn push(&self) -> String {
+        self.elsewhere.as_ref().unwrap_or(&self.partner).base_url("127.0.0.1")
+    }
+
+    /// Has the push endpoint believe the gateway behind a door.
+    pub fn trust(&self, target: HttpTarget, domain: &str) {
+        self.partner.push().set_trust(GatewayTrust {
+            target,
+            path: GATEWAY_JWKS.to_owned(),
+            issuer: format!("https://{domain}"),
+            audience: self.push(),
+        });
+    }
+
+    /// The record that a gateway needs of it.
+    pub fn record(&self) -> String {
+        let number = self.number;
+        let algorithm = self.partner.signer().algorithm().name();
+        let (keys, push, issuer) = (
+            self.partner.base_url("127.0.0.1"),
+            self.push(),
+            self.partner.issuer(),
+        );
+        format!(
+            r#"[[partner]]
+number = {number}
+name = "load-{number}"
+kind = "partner"
+state = "active"
+issuer = "{issuer}"
+audience = "{AUDIENCE}"
+algorithms = ["{algorithm}"]
+jwks = "{keys}{JWKS_PATH}"
+push = "{push}"
+[partner.quotas]
+enlistments_per_minute = 10000000
+bundles_per_minute = 10000000
+messages_per_second = 10000000
+sessions = 1000000
+"#
+        )
+    }
+}
+
+fn issuer(number: u16) -> String {
+    format!("https://partner-{number}.test")
 }
 
 impl Node {
@@ -67,13 +171,11 @@ impl Node {
         let folder = tempfile::Builder::new()
             .prefix("entente-load-")
             .tempdir_in(&config.folder)?;
-        let partner = Partner::start(PartnerConfig {
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            algorithm: config.algorithm,
-            tls: None,
-        })
-        .await?;
+        let mut partners = Vec::new();
+        for number in (config.first..).take(config.partners.into()) {
+            let wrong = config.wrong_certificate;
+            partners.push(Host::start(number, config.algorithm, None, wrong).await?);
+        }
         let ports = Ports::reserve(4)?;
         let addresses = ports.addresses()?;
         let [xmpp, websocket, http, admin] = addresses[..] else {
@@ -96,7 +198,8 @@ impl Node {
         if !init.status.success() {
             bail!("init: {}", String::from_utf8_lossy(&init.stderr));
         }
-        fs::write(path.join("partners.toml"), record(&partner))?;
+        let records: String = partners.iter().map(Host::record).collect();
+        fs::write(path.join("partners.toml"), records)?;
         let file = path.join("entente.toml");
         let text = fs::read_to_string(&file)?;
         fs::write(&file, settings(&text, &config.fsync, &config.extra))?;
@@ -123,11 +226,12 @@ impl Node {
         Ok(Self {
             process: started.with_context(log)?,
             folder,
-            partner,
-            number: PartnerId::new(PARTNER).context("partner number")?,
+            partners,
             config: process,
             xmpp,
+            websocket,
             http,
+            admin,
         })
     }
 
@@ -162,9 +266,36 @@ impl Node {
         self.process.id().context("the gateway is not running")
     }
 
-    /// Its partner, and the partner's number.
-    pub const fn partner(&self) -> (&Partner, PartnerId) {
-        (&self.partner, self.number)
+    /// A token of its first partner.
+    ///
+    /// # Errors
+    /// If there is none, or its key does not sign.
+    pub fn mint(&self, visible: &str) -> anyhow::Result<String> {
+        let host = self.partners.first().context("no partner")?;
+        Ok(host.partner.mint(visible)?)
+    }
+
+    /// Its partners.
+    pub fn partners(&self) -> &[Host] {
+        &self.partners
+    }
+
+    /// Where clients connect: over TLS, and by WebSocket.
+    pub const fn doors(&self) -> (SocketAddr, SocketAddr) {
+        (self.xmpp, self.websocket)
+    }
+
+    /// What it publishes, for a probe.
+    pub fn page(&self) -> Page {
+        page(self.admin)
+    }
+
+    /// Whether the process still runs.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn ended(&mut self) -> anyhow::Result<Option<String>> {
+        Ok(self.process.ended()?.map(|status| status.to_string()))
     }
 
     /// Where users enlist.
@@ -187,26 +318,14 @@ impl Node {
     }
 }
 
-fn record(partner: &Partner) -> String {
-    let algorithm = partner.signer().algorithm().name();
-    let keys = partner.base_url("127.0.0.1");
-    format!(
-        r#"[[partner]]
-number = {PARTNER}
-name = "load"
-kind = "partner"
-state = "active"
-issuer = "{ISSUER}"
-audience = "{AUDIENCE}"
-algorithms = ["{algorithm}"]
-jwks = "{keys}{JWKS_PATH}"
-[partner.quotas]
-enlistments_per_minute = 10000000
-bundles_per_minute = 10000000
-messages_per_second = 10000000
-sessions = 1000000
-"#
-    )
+/// The page of a gateway's admin port.
+pub fn page(address: SocketAddr) -> Page {
+    Page {
+        name: "entente".to_owned(),
+        address,
+        path: "/metrics".to_owned(),
+        names: PUBLISHED.iter().map(|&name| name.to_owned()).collect(),
+    }
 }
 
 /// What `init` wrote, with the limits out of the way that hold back a single account.

@@ -1,14 +1,15 @@
-//! Users of the partner: enlisted with keys of their own before a scenario begins.
+//! Users of the partners: enlisted with keys of their own before a scenario begins.
 
 use std::sync::Arc;
 
 use anyhow::Context;
-use entente_core::{AccountId, SignedPrekey, random_array};
+use entente_core::{SignedPrekey, random_array};
 use entente_keys::test::SigningKey;
 use entente_kit::enlist::EnlistForm;
+use entente_kit::http::HttpTarget;
 use tokio::task::JoinSet;
 
-use crate::node::{DOMAIN, Node};
+use crate::node::{DOMAIN, Host};
 
 /// Enlistments under way at once.
 const AT_ONCE: usize = 32;
@@ -22,48 +23,52 @@ pub struct User {
     pub visible: Arc<str>,
     /// The localpart of its address.
     pub localpart: Arc<str>,
+    /// The place of its partner among those given.
+    pub partner: usize,
 }
 
 impl User {
-    fn new(visible: String, account: &AccountId) -> Self {
-        Self {
-            visible: visible.into(),
-            localpart: account.to_string().into(),
-        }
-    }
-
     /// Its address.
     pub fn address(&self) -> String {
         format!("{}@{DOMAIN}", self.localpart)
     }
 }
 
-/// Enlists so many users.
+/// Enlists so many users, spread over the partners in turn, in the order of their numbers.
 ///
 /// # Errors
 /// At the first that is refused.
-pub async fn enlist(node: &Node, count: usize) -> anyhow::Result<Vec<User>> {
-    let target = Arc::new(node.enlistment()?);
-    let (partner, number) = node.partner();
+pub async fn enlist(
+    target: HttpTarget,
+    partners: &[Host],
+    prefix: &str,
+    count: usize,
+) -> anyhow::Result<Vec<User>> {
+    let target = Arc::new(target);
     let mut users = Vec::with_capacity(count);
-    let mut under_way: JoinSet<anyhow::Result<User>> = JoinSet::new();
-    for index in 0..count {
+    let mut under_way: JoinSet<anyhow::Result<(usize, User)>> = JoinSet::new();
+    for (index, (partner, host)) in partners.iter().enumerate().cycle().take(count).enumerate() {
         while under_way.len() >= AT_ONCE {
-            let user = under_way.join_next().await.context("enlistments")?;
-            users.push(user??);
+            users.push(under_way.join_next().await.context("enlistments")???);
         }
-        let visible = format!("load-{index}");
-        let token = partner.mint(&visible)?;
-        let target = Arc::clone(&target);
+        let visible: Arc<str> = format!("{prefix}-{index}").into();
+        let token = host.partner.mint(&visible)?;
+        let (target, number) = (Arc::clone(&target), host.number);
         under_way.spawn(async move {
             let account = form()?.send(&target, number, &token).await?;
-            Ok(User::new(visible, &account))
+            let user = User {
+                visible,
+                localpart: account.to_string().into(),
+                partner,
+            };
+            Ok((index, user))
         });
     }
     while let Some(user) = under_way.join_next().await {
         users.push(user??);
     }
-    Ok(users)
+    users.sort_unstable_by_key(|(index, _)| *index);
+    Ok(users.into_iter().map(|(_, user)| user).collect())
 }
 
 fn form() -> anyhow::Result<EnlistForm> {

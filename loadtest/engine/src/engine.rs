@@ -165,6 +165,11 @@ impl Engine {
         self.conductor.control()
     }
 
+    /// How many threads make the load.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Goes on to a stage and says when, in microseconds of the run.
     pub fn enter(&self, stage: Stage) -> u64 {
         self.conductor.enter(stage)

@@ -154,6 +154,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         fsync: options.fsync.clone(),
         extra: options.extra.clone(),
         algorithm: options.algorithm.into(),
+        partners: 1,
+        first: 7,
+        wrong_certificate: false,
     };
     let mut rows = vec![disk];
     for scenario in &options.scenarios {
@@ -180,7 +183,7 @@ async fn measure(
         Scenario::Login => options.connections,
         Scenario::Idle => options.sessions,
     };
-    let users = users::enlist(&node, count).await?;
+    let users = users::enlist(node.enlistment()?, node.partners(), "load", count).await?;
     node.restart().await?;
     say(&format!("gateway: process {}, {count} users", node.pid()?))?;
     let time = Duration::from_secs(options.seconds);

@@ -59,7 +59,7 @@ pub async fn run(node: &Node, users: &[User], config: IdleConfig) -> anyhow::Res
         while logins.len() >= AT_ONCE {
             lines.push_back(logins.join_next().await.context("logins")???);
         }
-        let token = node.partner().0.mint(&user.visible)?;
+        let token = node.mint(&user.visible)?;
         let depth = config.depth;
         logins.spawn(log_in(door.clone(), index, depth, user.clone(), token));
     }

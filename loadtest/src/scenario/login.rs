@@ -49,7 +49,7 @@ pub async fn run(node: &Node, users: &[User], config: LoginConfig) -> anyhow::Re
     let shared = Arc::new(Shared::default());
     let mut ready = Vec::new();
     for user in users.iter().take(config.connections) {
-        let mint = |_| node.partner().0.mint(&user.visible);
+        let mint = |_| node.mint(&user.visible);
         let tokens = (0..TOKENS).map(mint).collect::<Result<Vec<_>, _>>()?;
         ready.push((user.clone(), tokens));
     }

@@ -162,7 +162,7 @@ impl Pair {
         let mut lines = Vec::new();
         for user in [from, to] {
             let mut line = door.connect(0).await?;
-            let token = node.partner().0.mint(&user.visible)?;
+            let token = node.mint(&user.visible)?;
             line.log_in(&user.localpart, &token).await?;
             line.enable().await?;
             line.queue(b"<presence/>");

@@ -89,7 +89,15 @@ impl Partner {
     /// # Errors
     /// [`PartnerError`].
     pub async fn start(config: PartnerConfig) -> Result<Self, PartnerError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at(config, (Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Draws a key and listens at an address that others know already.
+    ///
+    /// # Errors
+    /// [`PartnerError`].
+    pub async fn start_at(config: PartnerConfig, at: SocketAddr) -> Result<Self, PartnerError> {
+        let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let kid = encode(&random_array::<6>());
         let shared = Arc::new(Shared {

@@ -84,6 +84,14 @@ impl Process {
         self.child.id()
     }
 
+    /// How it ended, if it did by itself.
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`].
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// How often it was started.
     pub const fn starts(&self) -> u32 {
         self.starts

@@ -1,0 +1,300 @@
+//! The command line of `entente-loadtest`.
+
+mod scenarios;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use entente_engine::scenario::{Scenario, ScenarioError, reference};
+use entente_report::RunResult;
+
+use crate::conduct::{self, Order};
+use crate::view::{Plain, Screen, View};
+
+pub use scenarios::SCENARIOS;
+
+/// Exit status of a command that was given wrongly, as clap has it.
+const USAGE: u8 = 2;
+
+/// Loads an XMPP server and says what became of every message.
+///
+/// A run starts a gateway (or takes a server that runs), logs users in, makes load as a scenario
+/// says, waits for what is under way, and judges the result by the scenario's thresholds.
+///
+/// Exit status: 0 all thresholds held; 99 one did not; 98 the run says nothing about the server
+/// (the generator was too busy, clocks jumped, too few events, nobody could log in); 2 usage.
+#[derive(Debug, Parser)]
+#[command(name = "entente-loadtest", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  entente-loadtest run mixed                            a gateway of its own, a day in a minute
+  entente-loadtest run pairs --window 10 --time 30s     the price of a message in a closed loop
+  entente-loadtest run pairs --rate 5000                an open loop: 5,000 messages a second
+  entente-loadtest run pairs --set target.kind=xmpp --set target.address=127.0.0.1:5222 \\
+      --set target.domain=example.org --set target.transport=starttls \\
+      --set target.accounts.user='user{n}' --set target.accounts.password='secret{n}'
+  entente-loadtest scenario --list                      what there is to run
+  entente-loadtest scenario --reference                 every key of a scenario file";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a scenario: one of `scenario --list` by name, or a file.
+    Run(Box<RunOptions>),
+    /// Says what scenarios there are, what one looks like, or what a file may hold.
+    Scenario(ScenarioOptions),
+    /// Unites results of generators that ran at the same time.
+    Merge {
+        /// Their result.json files.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+        /// Where the united result goes.
+        #[arg(long, default_value = "merged")]
+        out: PathBuf,
+    },
+    /// Writes completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    /// A name of `scenario --list`, or a file.
+    scenario: String,
+    /// Where result.json goes; by default results/SCENARIO.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Records every event into this folder.
+    #[arg(long)]
+    history: Option<PathBuf>,
+    /// Sets a key of the scenario, as `load.rate=1000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Users (`sessions.users`).
+    #[arg(long)]
+    users: Option<usize>,
+    /// Messages a second, at random times (`load.rate`, `load.arrivals = "poisson"`).
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Messages under way in a closed loop (`load.window`, `load.arrivals = "closed"`).
+    #[arg(long, conflicts_with = "rate")]
+    window: Option<u32>,
+    /// The span that is measured (`run.time`), such as 30s.
+    #[arg(long)]
+    time: Option<String>,
+    /// What random choices come from (`run.seed`).
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program `entente` (`target.program`).
+    #[arg(long, value_name = "PROGRAM")]
+    server: Option<PathBuf>,
+    /// One more threshold, such as `p99_ms < 20`; may be repeated.
+    #[arg(long = "threshold", value_name = "THRESHOLD")]
+    thresholds: Vec<String>,
+    /// The run's id; generators of one run share it. By default it is drawn.
+    #[arg(long)]
+    run: Option<String>,
+    /// A line a second, also on a terminal.
+    #[arg(long)]
+    plain: bool,
+}
+
+#[derive(Debug, Args)]
+struct ScenarioOptions {
+    /// Prints this one, by name or file, as it would be run.
+    scenario: Option<String>,
+    /// Sets a key, to see what comes of it.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "scenario")]
+    set: Vec<String>,
+    /// Lists the scenarios that are built in.
+    #[arg(long)]
+    list: bool,
+    /// Prints the reference of all keys.
+    #[arg(long)]
+    reference: bool,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What has no exit status of its own: files that cannot be read or written, mostly.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(options) => run(&options),
+        Command::Scenario(options) => scenario(&options),
+        Command::Merge { results, out } => merge(&results, &out),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "entente-loadtest", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    let scenario = match load(&options.scenario, &options.overrides()) {
+        Ok(mut scenario) => {
+            scenario.thresholds.extend_from_slice(&options.thresholds);
+            scenario
+        }
+        Err(error) => return usage(&format!("{error:#}")),
+    };
+    if let Err(error) = conduct::thresholds(&scenario) {
+        return usage(&format!("{error:#}"));
+    }
+    let name = named(&options.scenario);
+    let out = options.out.clone().unwrap_or_else(|| Path::new("results").join(&name));
+    // Before the run, so that what cannot be kept is not run.
+    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    if let Some(core) = scenario.run.cores.first()
+        && !entente_engine::limits::pin(*core)
+    {
+        return usage(&format!("run.cores: there is no core {core} for this process"));
+    }
+    let order = Order {
+        name,
+        history: options.history.clone(),
+        command: std::env::args().collect(),
+        run: options.run.clone().unwrap_or_else(drawn),
+        scenario,
+    };
+    let mut view: Box<dyn View> = if io::stdout().is_terminal() && !options.plain {
+        Box::new(Screen::open(&format!("entente-loadtest {}", order.name))?)
+    } else {
+        Box::new(Plain::new(io::stdout()))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, Box::pin(conduct::run(order, view.as_mut())))?;
+    drop(view);
+    finish(&result, &out)
+}
+
+/// Writes a result and says how it came out.
+fn finish(result: &RunResult, out: &Path) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let json = out.join("result.json");
+    result.write(&json)?;
+    let mut to = io::stdout().lock();
+    write!(to, "{}", summary(result))?;
+    writeln!(to, "result: {}", json.display())?;
+    Ok(ExitCode::from(result.exit_code()))
+}
+
+fn summary(result: &RunResult) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("\n");
+    for figure in entente_report::FIGURES {
+        if let Some(value) = result.figures.get(figure.name) {
+            // Writing to a string cannot fail.
+            let _ok = writeln!(text, "  {:<34}{:>16} {}", figure.name, short(*value), figure.unit);
+        }
+    }
+    for phase in &result.phases {
+        let kinds = [
+            ("refused", &phase.counters.refused),
+            ("login failed", &phase.counters.login_failures),
+            ("error", &phase.counters.errors),
+        ];
+        for (name, counts) in kinds {
+            for (kind, count) in counts {
+                let _ok = writeln!(text, "  {} ({}): {kind}: {count}", name, phase.name);
+            }
+        }
+    }
+    for finding in &result.findings {
+        let word = if finding.invalidates { "INVALID" } else { "note" };
+        let _ok = writeln!(text, "{word}: {}", finding.detail);
+    }
+    for outcome in &result.thresholds {
+        let word = if outcome.held { "held  " } else { "MISSED" };
+        let value = outcome.value.map_or_else(|| "no data".to_owned(), short);
+        let _ok = writeln!(text, "{word} {} ({value})", outcome.text);
+    }
+    text
+}
+
+fn short(value: f64) -> String {
+    if value == value.trunc() || value.abs() >= 1_000.0 {
+        return format!("{value:.0}");
+    }
+    format!("{value:.2}")
+}
+
+fn scenario(options: &ScenarioOptions) -> anyhow::Result<ExitCode> {
+    let mut to = io::stdout().lock();
+    if options.reference {
+        write!(to, "{}", reference())?;
+    } else if let Some(name) = &options.scenario {
+        match load(name, &options.set) {
+            Ok(scenario) => write!(to, "{}", scenario.to_toml()?)?,
+            Err(error) => return usage(&format!("{error:#}")),
+        }
+    } else {
+        for (name, text) in SCENARIOS {
+            let scenario = Scenario::parse(name, text, &[])?;
+            writeln!(to, "{name:<16} {}", scenario.about)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn merge(files: &[PathBuf], out: &Path) -> anyhow::Result<ExitCode> {
+    let results: Result<Vec<RunResult>, _> = files.iter().map(|file| RunResult::read(file)).collect();
+    let mut united = entente_report::merge(results?)?;
+    let texts: Vec<String> = united.thresholds.iter().map(|outcome| outcome.text.clone()).collect();
+    // What is no figure is the word of one generator, and stays with it.
+    let thresholds: Vec<_> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    united.judge(&thresholds)?;
+    finish(&united, out)
+}
+
+impl RunOptions {
+    fn overrides(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut set = |key: &str, value: Option<String>| {
+            all.extend(value.map(|value| format!("{key}={value}")));
+        };
+        set("sessions.users", self.users.map(|users| users.to_string()));
+        set("load.rate", self.rate.map(|rate| format!("{rate:?}")));
+        set("load.arrivals", self.rate.map(|_| "poisson".to_owned()));
+        set("load.window", self.window.map(|window| window.to_string()));
+        set("load.arrivals", self.window.map(|_| "closed".to_owned()));
+        set("run.time", self.time.clone());
+        set("run.seed", self.seed.map(|seed| seed.to_string()));
+        set("target.program", self.server.as_ref().map(|path| path.display().to_string()));
+        all.extend_from_slice(&self.set);
+        all
+    }
+}
+
+/// A built-in scenario by name, or a file.
+fn load(name: &str, overrides: &[String]) -> Result<Scenario, ScenarioError> {
+    match SCENARIOS.iter().find(|(known, _)| *known == name) {
+        Some((known, text)) => Scenario::parse(&format!("{known}.toml (built in)"), text, overrides),
+        None => Scenario::read(Path::new(name), overrides),
+    }
+}
+
+fn named(scenario: &str) -> String {
+    let stem = Path::new(scenario).file_stem().and_then(|stem| stem.to_str());
+    stem.unwrap_or("scenario").to_owned()
+}
+
+fn drawn() -> String {
+    let bytes: [u8; 8] = entente_core::random_array();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn usage(words: &str) -> anyhow::Result<ExitCode> {
+    writeln!(io::stderr(), "entente-loadtest: {words}")?;
+    Ok(ExitCode::from(USAGE))
+}
