@@ -1,5 +1,6 @@
 //! The command line of `entente-loadtest`.
 
+mod judged;
 mod scenarios;
 
 use std::io::{self, IsTerminal, Write};
@@ -50,6 +51,17 @@ enum Command {
     Run(Box<RunOptions>),
     /// Says what scenarios there are, what one looks like, or what a file may hold.
     Scenario(ScenarioOptions),
+    /// Checks the histories of a run: was anything lost, doubled, swapped, invented?
+    Check {
+        /// The folder given to `run --history`.
+        folder: PathBuf,
+        /// Writes the verdict as JSON to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Takes files that a killed generator left.
+        #[arg(long)]
+        allow_unfinished: bool,
+    },
     /// Unites results of generators that ran at the same time.
     Merge {
         /// Their result.json files.
@@ -131,9 +143,19 @@ pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(options) => run(&options),
         Command::Scenario(options) => scenario(&options),
+        Command::Check {
+            folder,
+            json,
+            allow_unfinished,
+        } => judged::check(&folder, json.as_deref(), allow_unfinished),
         Command::Merge { results, out } => merge(&results, &out),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "entente-loadtest", &mut io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "entente-loadtest",
+                &mut io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -151,13 +173,18 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         return usage(&format!("{error:#}"));
     }
     let name = named(&options.scenario);
-    let out = options.out.clone().unwrap_or_else(|| Path::new("results").join(&name));
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("results").join(&name));
     // Before the run, so that what cannot be kept is not run.
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     if let Some(core) = scenario.run.cores.first()
         && !entente_engine::limits::pin(*core)
     {
-        return usage(&format!("run.cores: there is no core {core} for this process"));
+        return usage(&format!(
+            "run.cores: there is no core {core} for this process"
+        ));
     }
     let order = Order {
         name,
@@ -171,10 +198,15 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     } else {
         Box::new(Plain::new(io::stdout()))
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let local = tokio::task::LocalSet::new();
-    let result = local.block_on(&runtime, Box::pin(conduct::run(order, view.as_mut())))?;
+    let mut result = local.block_on(&runtime, Box::pin(conduct::run(order, view.as_mut())))?;
     drop(view);
+    if let Some(folder) = &options.history {
+        judged::add(&mut result, folder);
+    }
     finish(&result, &out)
 }
 
@@ -195,7 +227,13 @@ fn summary(result: &RunResult) -> String {
     for figure in entente_report::FIGURES {
         if let Some(value) = result.figures.get(figure.name) {
             // Writing to a string cannot fail.
-            let _ok = writeln!(text, "  {:<34}{:>16} {}", figure.name, short(*value), figure.unit);
+            let _ok = writeln!(
+                text,
+                "  {:<34}{:>16} {}",
+                figure.name,
+                short(*value),
+                figure.unit
+            );
         }
     }
     for phase in &result.phases {
@@ -211,7 +249,11 @@ fn summary(result: &RunResult) -> String {
         }
     }
     for finding in &result.findings {
-        let word = if finding.invalidates { "INVALID" } else { "note" };
+        let word = if finding.invalidates {
+            "INVALID"
+        } else {
+            "note"
+        };
         let _ok = writeln!(text, "{word}: {}", finding.detail);
     }
     for outcome in &result.thresholds {
@@ -248,9 +290,14 @@ fn scenario(options: &ScenarioOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn merge(files: &[PathBuf], out: &Path) -> anyhow::Result<ExitCode> {
-    let results: Result<Vec<RunResult>, _> = files.iter().map(|file| RunResult::read(file)).collect();
+    let results: Result<Vec<RunResult>, _> =
+        files.iter().map(|file| RunResult::read(file)).collect();
     let mut united = entente_report::merge(results?)?;
-    let texts: Vec<String> = united.thresholds.iter().map(|outcome| outcome.text.clone()).collect();
+    let texts: Vec<String> = united
+        .thresholds
+        .iter()
+        .map(|outcome| outcome.text.clone())
+        .collect();
     // What is no figure is the word of one generator, and stays with it.
     let thresholds: Vec<_> = texts.iter().filter_map(|text| text.parse().ok()).collect();
     united.judge(&thresholds)?;
@@ -270,7 +317,10 @@ impl RunOptions {
         set("load.arrivals", self.window.map(|_| "closed".to_owned()));
         set("run.time", self.time.clone());
         set("run.seed", self.seed.map(|seed| seed.to_string()));
-        set("target.program", self.server.as_ref().map(|path| path.display().to_string()));
+        set(
+            "target.program",
+            self.server.as_ref().map(|path| path.display().to_string()),
+        );
         all.extend_from_slice(&self.set);
         all
     }
@@ -279,13 +329,17 @@ impl RunOptions {
 /// A built-in scenario by name, or a file.
 fn load(name: &str, overrides: &[String]) -> Result<Scenario, ScenarioError> {
     match SCENARIOS.iter().find(|(known, _)| *known == name) {
-        Some((known, text)) => Scenario::parse(&format!("{known}.toml (built in)"), text, overrides),
+        Some((known, text)) => {
+            Scenario::parse(&format!("{known}.toml (built in)"), text, overrides)
+        }
         None => Scenario::read(Path::new(name), overrides),
     }
 }
 
 fn named(scenario: &str) -> String {
-    let stem = Path::new(scenario).file_stem().and_then(|stem| stem.to_str());
+    let stem = Path::new(scenario)
+        .file_stem()
+        .and_then(|stem| stem.to_str());
     stem.unwrap_or("scenario").to_owned()
 }
 

@@ -61,14 +61,17 @@ pub async fn run(mut order: Order, view: &mut dyn View) -> anyhow::Result<RunRes
         order.scenario.run.seed = (u64::from_be_bytes(entente_core::random_array()) >> 11) | 1;
     }
     let mut draft = Draft::new(&order);
-    let mut tell = Vec::new();
+    let mut shown = Ok(());
+    let mut say = |words: &str| {
+        if shown.is_ok() {
+            shown = view.say(words);
+        }
+    };
     let laid = tokio::select! {
-        laid = Ground::lay(&mut order.scenario, &mut |words| tell.push(words.to_owned())) => laid,
+        laid = Ground::lay(&mut order.scenario, &mut say) => laid,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted before load began")),
     };
-    for words in &tell {
-        view.say(words)?;
-    }
+    shown?;
     match laid {
         Ok(mut ground) => {
             draft.server(&order.scenario, &ground);
@@ -126,8 +129,16 @@ async fn go(
     tasks.spawn(sampler.run());
     // The first look, before sessions take memory.
     let _looked = probe.mark().await;
-    let mut watchman = Watchman::new(&engine, recorder, probe.clone());
-    let ended = Box::pin(stages(scenario, &engine, &mut watchman, ground, &probe, view)).await;
+    let mut watchman = Watchman::new(&engine, recorder, probe.clone())?;
+    let ended = Box::pin(stages(
+        scenario,
+        &engine,
+        &mut watchman,
+        ground,
+        &probe,
+        view,
+    ))
+    .await;
     draft.stages(&engine);
     watchman.findings(scenario, &engine, draft);
     // What is over is over: sessions end while the last sample is taken.
@@ -182,11 +193,16 @@ async fn stages(
         .await?;
     let (settled, given_up, all) = engine.settled();
     if given_up == all {
-        let why = engine.fatal().unwrap_or_else(|| "no session could be made".to_owned());
+        let why = engine
+            .fatal()
+            .unwrap_or_else(|| "no session could be made".to_owned());
         anyhow::bail!("nobody could log in: {why}");
     }
     if !connected && watchman.goes_on() {
-        anyhow::bail!("{settled} of {all} users were connected after {} s", patience.as_secs());
+        anyhow::bail!(
+            "{settled} of {all} users were connected after {} s",
+            patience.as_secs()
+        );
     }
     for (stage, time) in [
         (Stage::WarmUp, scenario.run.warm_up),
@@ -195,7 +211,9 @@ async fn stages(
         if watchman.goes_on() && !time.is_zero() {
             watchman.enter(engine, stage);
             let _marked = probe.mark().await;
-            watchman.until(view, ground, engine, time, |_| false).await?;
+            watchman
+                .until(view, ground, engine, time, |_| false)
+                .await?;
             watchman.leave(stage);
             let _marked = probe.mark().await;
         }

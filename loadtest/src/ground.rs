@@ -61,7 +61,11 @@ impl Ground {
     async fn start(scenario: &mut Scenario, say: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
         let target = &scenario.target;
         let program = program(target)?;
-        say(&format!("starting {} on core {}", program.display(), target.core));
+        say(&format!(
+            "starting {} on core {}",
+            program.display(),
+            target.core
+        ));
         let config = NodeConfig {
             program: program.clone(),
             core: target.core,
@@ -102,14 +106,19 @@ impl Ground {
         };
         let mut hosts = Vec::new();
         for offset in 0..scenario.sessions.partners {
-            let port = first.port().checked_add(offset).context("target.partner: ports end at 65535")?;
+            let port = first
+                .port()
+                .checked_add(offset)
+                .context("target.partner: ports end at 65535")?;
             let number = target.partner_number + offset;
             let wrong = target.push == Push::WrongCertificate;
             let at = SocketAddr::new(first.ip(), port);
             hosts.push(Host::start(number, Algorithm::EdDsa, Some(at), wrong).await?);
         }
         let records: String = hosts.iter().map(Host::record).collect();
-        say(&format!("the gateway's partner records must be:\n{records}"));
+        say(&format!(
+            "the gateway's partner records must be:\n{records}"
+        ));
         let door = HttpTarget::tls(door, &target.domain, &Trust::Anyone)?;
         for host in &hosts {
             host.trust(door.clone(), &target.domain);
@@ -170,7 +179,7 @@ fn enlisted(users: &[User], hosts: &[Host]) -> Vec<Account> {
         let host = hosts.get(user.partner)?;
         Some(Account {
             localpart: Arc::clone(&user.localpart),
-            partner: host.number.get(),
+            partner: host.number.number(),
             secret: Secret::Token(Arc::clone(&host.partner), Arc::clone(&user.visible)),
         })
     };
@@ -210,11 +219,19 @@ fn program(target: &Target) -> anyhow::Result<PathBuf> {
         return Ok(path.clone());
     }
     let beside = std::env::current_exe()?.with_file_name("entente");
-    Ok(if beside.exists() { beside } else { "entente".into() })
+    Ok(if beside.exists() {
+        beside
+    } else {
+        "entente".into()
+    })
 }
 
 async fn version(program: &PathBuf) -> Option<String> {
-    let output = tokio::process::Command::new(program).arg("--version").output().await.ok()?;
+    let output = tokio::process::Command::new(program)
+        .arg("--version")
+        .output()
+        .await
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_whitespace().nth(1).map(str::to_owned)
 }

@@ -10,13 +10,13 @@
 //! - A run that says nothing about the server says so, and exits with a status of its own.
 
 pub mod cli;
-mod conduct;
-mod ground;
+pub mod conduct;
+pub mod ground;
 pub mod line;
 pub mod machine;
 pub mod node;
-mod outcome;
+pub mod outcome;
 pub mod report;
 pub mod scenario;
 pub mod users;
-mod view;
+pub mod view;

@@ -115,7 +115,10 @@ impl Host {
 
     /// Where it is woken.
     fn push(&self) -> String {
-        self.elsewhere.as_ref().unwrap_or(&self.partner).base_url("127.0.0.1")
+        self.elsewhere
+            .as_ref()
+            .unwrap_or(&self.partner)
+            .base_url("127.0.0.1")
     }
 
     /// Has the push endpoint believe the gateway behind a door.
@@ -312,7 +315,7 @@ impl Node {
     /// If TLS cannot be set up.
     pub fn door(&self) -> anyhow::Result<Door> {
         let tls = Trust::Anyone.client_config(&["xmpp-client"])?;
-        let mut tls = std::sync::Arc::unwrap_or_clone(tls);
+        let mut tls = Arc::unwrap_or_clone(tls);
         tls.resumption = Resumption::disabled();
         Door::new(self.xmpp, DOMAIN, tls.into())
     }

@@ -10,8 +10,8 @@ use entente_engine::tally::{Second, Tally};
 use entente_kit::partner::PushCounts;
 use entente_probe::{Host, Seen};
 use entente_report::{
-    Counters, Finding, FindingKind, Generator, Histogram, Latencies, Machine, Outcome, Packed, Phase,
-    PhaseKind, Point, RunResult, SCHEMA, Series, Server, Threshold,
+    Counters, Finding, FindingKind, Generator, Histogram, Latencies, Machine, Outcome, Packed,
+    Phase, PhaseKind, Point, RunResult, SCHEMA, Series, Server, Threshold,
 };
 
 use crate::conduct::Order;
@@ -19,6 +19,9 @@ use crate::ground::Ground;
 
 /// Arrivals later than this at p99 were not made when they were due.
 const LATE_US: u64 = 20_000;
+
+/// CPU time of others, in per cent of the machine, that a reader must know of.
+const NOISY_PERCENT: f64 = 10.0;
 
 /// A result that is not finished.
 #[derive(Debug)]
@@ -132,7 +135,11 @@ impl Draft {
             .filter(|(_, start)| *start <= now)
             .collect();
         let ends = starts.iter().skip(1).map(|(_, start)| *start).chain([now]);
-        self.stages = starts.iter().zip(ends).map(|((stage, from), until)| (*stage, *from, until)).collect();
+        self.stages = starts
+            .iter()
+            .zip(ends)
+            .map(|((stage, from), until)| (*stage, *from, until))
+            .collect();
     }
 
     pub(crate) fn seconds(&mut self, seconds: &BTreeMap<u64, Second>) {
@@ -141,7 +148,7 @@ impl Draft {
             return;
         };
         let mut sessions = 0;
-        for at in 1..=last {
+        for at in 0..=last {
             let mut point = seconds.get(&at).map(point).unwrap_or_default();
             if seconds.contains_key(&at) {
                 sessions = point.sessions;
@@ -156,13 +163,17 @@ impl Draft {
     pub(crate) fn tallies(&mut self, tallies: &[Tally], scenario: &Scenario) {
         let (mut late, mut waits) = (Histogram::default(), Histogram::default());
         for tally in tallies {
-            let _same = late.add(&tally.lateness.arrivals).and(waits.add(&tally.backlog.waits));
+            let _same = late
+                .add(&tally.lateness.arrivals)
+                .and(waits.add(&tally.backlog.waits));
         }
         for (number, &(stage, from_us, until_us)) in self.stages.iter().enumerate() {
             let (mut counters, mut latencies) = (Counters::default(), Latencies::default());
             let mut session_us = 0;
             for tally in tallies {
-                let Some(part) = tally.stages.get(number) else { continue };
+                let Some(part) = tally.stages.get(number) else {
+                    continue;
+                };
                 counters.add(&part.counters);
                 // All have the same digits.
                 let _same = latencies.add(&part.latencies);
@@ -194,8 +205,14 @@ impl Draft {
                 ),
                 invalidates: true,
             });
-        } else if let (Some(p99), true) = (late.quantile_us(0.99), scenario.load.arrivals != Arrivals::Closed) {
-            self.note(format!("arrivals were made at most {:.2} ms late (p99)", millis(p99)));
+        } else if let (Some(p99), true) = (
+            late.quantile_us(0.99),
+            scenario.load.arrivals != Arrivals::Closed,
+        ) {
+            self.note(format!(
+                "arrivals were made at most {:.2} ms late (p99)",
+                millis(p99)
+            ));
         }
         if let (Some(half), Some(most)) = (waits.quantile_us(0.5), waits.max_us()) {
             self.note(format!(
@@ -236,9 +253,26 @@ impl Draft {
     }
 
     /// Judges it.
-    pub(crate) fn finish(mut self, scenario: &Scenario, thresholds: &[Threshold]) -> anyhow::Result<RunResult> {
+    pub(crate) fn finish(
+        mut self,
+        scenario: &Scenario,
+        thresholds: &[Threshold],
+    ) -> anyhow::Result<RunResult> {
         self.result.scenario.text = scenario.to_toml()?;
         self.result.judge(thresholds)?;
+        let figure = |name: &str| self.result.figures.get(name).copied().unwrap_or(0.0);
+        let (steal, foreign) = (figure("steal_percent"), figure("foreign_cpu_percent"));
+        if steal + foreign > NOISY_PERCENT {
+            self.result.findings.push(Finding {
+                kind: FindingKind::NoisyMachine,
+                detail: format!(
+                    "in the load, {steal:.0} % of the machine's CPU time went to its hypervisor and \
+                     {foreign:.0} % to processes that have no part in this: latencies and rates are \
+                     not the server's alone"
+                ),
+                invalidates: false,
+            });
+        }
         if self.server_ended {
             self.result.thresholds.push(Outcome {
                 text: "the server keeps running".to_owned(),
@@ -255,7 +289,9 @@ fn kind(stage: Stage, scenario: &Scenario) -> PhaseKind {
         Stage::Connect => PhaseKind::Login,
         Stage::WarmUp => PhaseKind::WarmUp,
         Stage::Load if scenario.logins.is_some() => PhaseKind::Login,
-        Stage::Load if scenario.load.pattern == Pattern::None && scenario.prekeys.is_none() => PhaseKind::Idle,
+        Stage::Load if scenario.load.pattern == Pattern::None && scenario.prekeys.is_none() => {
+            PhaseKind::Idle
+        }
         Stage::Load => PhaseKind::Load,
         Stage::Drain | Stage::Close => PhaseKind::Drain,
     }

@@ -22,12 +22,22 @@ const CORE: usize = 1;
 const IDLE: usize = 9_000;
 
 fn main() {
-    println!("{:<44}{:>12}{:>14}{:>16}", "50 pairs, 512 bytes, TLS 1.3, XEP-0198", "messages/s", "generator", "whole process");
+    println!(
+        "{:<44}{:>12}{:>14}{:>16}",
+        "50 pairs, 512 bytes, TLS 1.3, XEP-0198", "messages/s", "generator", "whole process"
+    );
     for window in [1, 10, 100] {
-        messages(&format!("window {window}"), 100, &[format!("load.window={window}")]);
+        messages(
+            &format!("window {window}"),
+            100,
+            &[format!("load.window={window}")],
+        );
     }
     for rate in [20_000, 50_000, 100_000] {
-        let settings = ["load.arrivals=poisson".to_owned(), format!("load.rate={rate}")];
+        let settings = [
+            "load.arrivals=poisson".to_owned(),
+            format!("load.rate={rate}"),
+        ];
         messages(&format!("poisson {rate}/s"), 100, &settings);
     }
     idle();
@@ -56,7 +66,10 @@ fn engine(stub: &Stub, users: usize, more: &[String]) -> Engine {
 }
 
 fn messages(name: &str, users: usize, more: &[String]) {
-    let stub = Stub::start(Habits { core: Some(0), ..Habits::default() });
+    let stub = Stub::start(Habits {
+        core: Some(0),
+        ..Habits::default()
+    });
     let engine = engine(&stub, users, more);
     engine.enter(Stage::WarmUp);
     std::thread::sleep(Duration::from_secs(1));
@@ -74,7 +87,10 @@ fn messages(name: &str, users: usize, more: &[String]) {
     let (tallies, errors) = engine.finish();
     assert!(errors.is_empty(), "{errors:?}");
     let load = &tallies[0].stages[2];
-    let (lost, unknown) = (tallies[0].stages[3].counters.lost, tallies[0].stages[3].counters.unknown);
+    let (lost, unknown) = (
+        tallies[0].stages[3].counters.lost,
+        tallies[0].stages[3].counters.unknown,
+    );
     assert_eq!((lost, unknown), (0, 0));
     let count = load.counters.delivered as f64;
     let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count;
@@ -91,9 +107,15 @@ fn messages(name: &str, users: usize, more: &[String]) {
 fn idle() {
     let users = IDLE.min(usize::try_from(files() / 2).unwrap() - 300);
     let before = resident();
-    let stub = Stub::start(Habits { core: Some(0), ..Habits::default() });
+    let stub = Stub::start(Habits {
+        core: Some(0),
+        ..Habits::default()
+    });
     entente_engine::limits::raise_files(u64::try_from(users * 2 + 300).unwrap()).unwrap();
-    let settings = ["load.pattern=none".to_owned(), "sessions.keep_alive=10s".to_owned()];
+    let settings = [
+        "load.pattern=none".to_owned(),
+        "sessions.keep_alive=10s".to_owned(),
+    ];
     let begun = Instant::now();
     let engine = engine(&stub, users, &settings);
     let took = begun.elapsed().as_secs_f64();
@@ -119,7 +141,12 @@ fn cpu(name: &str) -> Duration {
         let is = fs::read_to_string(path.join("comm")).unwrap_or_default();
         if is.starts_with(name) {
             let ran = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-            sum += ran.split(' ').next().unwrap_or("0").parse::<u64>().unwrap_or(0);
+            sum += ran
+                .split(' ')
+                .next()
+                .unwrap_or("0")
+                .parse::<u64>()
+                .unwrap_or(0);
         }
     }
     Duration::from_nanos(sum)
@@ -132,6 +159,13 @@ fn resident() -> i64 {
 
 fn files() -> u64 {
     let text = fs::read_to_string("/proc/self/limits").unwrap();
-    let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(4).unwrap().parse().unwrap_or(1 << 20)
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(4)
+        .unwrap()
+        .parse()
+        .unwrap_or(1 << 20)
 }

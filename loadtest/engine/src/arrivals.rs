@@ -41,7 +41,10 @@ impl Clock {
         }
         let span = Duration::from_micros(micros);
         let time = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: Timespec {
                 tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: span.subsec_nanos().into(),
@@ -72,7 +75,10 @@ mod tests {
             let begun = tokio::time::Instant::now();
             clock.wait(micros).await;
             let waited = begun.elapsed();
-            assert!(micros < SHORTEST || waited >= Duration::from_micros(micros), "{waited:?}");
+            assert!(
+                micros < SHORTEST || waited >= Duration::from_micros(micros),
+                "{waited:?}"
+            );
         }
     }
 }

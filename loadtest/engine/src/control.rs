@@ -26,7 +26,13 @@ impl Stage {
     /// All of them that count something.
     pub const COUNTED: [Self; 4] = [Self::Connect, Self::WarmUp, Self::Load, Self::Drain];
 
-    const ALL: [Self; 5] = [Self::Connect, Self::WarmUp, Self::Load, Self::Drain, Self::Close];
+    const ALL: [Self; 5] = [
+        Self::Connect,
+        Self::WarmUp,
+        Self::Load,
+        Self::Drain,
+        Self::Close,
+    ];
 
     const fn number(self) -> usize {
         match self {
@@ -119,7 +125,12 @@ impl Control {
     /// The stage at a time of the run, as far as it has come.
     pub fn stage_of(&self, micros: u64) -> Stage {
         let began = |stage: &&Stage| self.start(**stage) <= micros;
-        Stage::ALL.iter().rev().find(began).copied().unwrap_or(Stage::Connect)
+        Stage::ALL
+            .iter()
+            .rev()
+            .find(began)
+            .copied()
+            .unwrap_or(Stage::Connect)
     }
 
     /// When a stage began; the far future before.
@@ -133,7 +144,11 @@ impl Control {
         let mut stages = self.stage.clone();
         // Without a conductor the run is over.
         let reached = stages.wait_for(|current| *current >= stage).await;
-        if reached.is_ok() { self.start(stage) } else { self.now() }
+        if reached.is_ok() {
+            self.start(stage)
+        } else {
+            self.now()
+        }
     }
 }
 

@@ -23,7 +23,12 @@ pub(crate) enum Out {
     /// Initial presence.
     Presence,
     /// A receipt for a message of another.
-    Receipt { to: u32, n: u32, at: u64, wrote: u64 },
+    Receipt {
+        to: u32,
+        n: u32,
+        at: u64,
+        wrote: u64,
+    },
     /// A typing notice to a peer.
     Typing(u16),
     /// One-time keys, so many.
@@ -171,8 +176,14 @@ impl Device {
     /// Queues the next message, to the next peer in turn; `None` if there is nobody.
     pub(crate) fn send(&mut self, at: u64) -> Option<u16> {
         let turn = self.turn;
-        self.turn = if turn + 1 < self.peers.len() { turn + 1 } else { 0 };
-        let peer = u16::try_from(turn).ok().filter(|_| turn < self.peers.len())?;
+        self.turn = if turn + 1 < self.peers.len() {
+            turn + 1
+        } else {
+            0
+        };
+        let peer = u16::try_from(turn)
+            .ok()
+            .filter(|_| turn < self.peers.len())?;
         self.open.push_back(Open {
             at,
             wrote: 0,
@@ -221,7 +232,9 @@ impl Device {
             Delivered::Twice
         };
         let ordered = peer.last.is_none_or(|last| n > last);
-        let at = n.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+        let at = n
+            .checked_sub(self.base)
+            .and_then(|at| usize::try_from(at).ok());
         let Some(open) = at.and_then(|at| self.open.get_mut(at)) else {
             return copy;
         };
@@ -299,9 +312,8 @@ impl Device {
     /// The session is a fresh one: all that was not covered goes out again, as far as it is ours
     /// to repeat.
     pub(crate) fn begin(&mut self) {
-        self.queue.retain(|out| {
-            matches!(out, Out::Message(_) | Out::Receipt { .. } | Out::Ask { .. })
-        });
+        self.queue
+            .retain(|out| matches!(out, Out::Message(_) | Out::Receipt { .. } | Out::Ask { .. }));
         self.queue.push_front(Out::Presence);
         (self.written, self.covered, self.handled, self.here) = (0, 0, 0, 0);
     }

@@ -134,7 +134,11 @@ impl Engine {
             scenario: scenario.clone(),
             control: conductor.control(),
             payloads: Payloads::new(seed, &scenario.load.sizes),
-            tag: tag.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            tag: tag
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into(),
             history,
             seed,
             settled: AtomicUsize::new(0),
@@ -178,7 +182,11 @@ impl Engine {
     /// Devices that are connected for the first time or given up, those given up, and all.
     pub fn settled(&self) -> (usize, usize, usize) {
         let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        (load(&self.common.settled), load(&self.common.given_up), self.devices)
+        (
+            load(&self.common.settled),
+            load(&self.common.given_up),
+            self.devices,
+        )
     }
 
     /// Messages that are not delivered, or not acknowledged, yet.

@@ -71,7 +71,11 @@ mod tests {
         };
         let error = raise_files(hard).unwrap_err();
         assert_eq!(error.needed, hard + OTHERS);
-        assert!(error.to_string().contains(&format!("ulimit -Hn {}", hard + OTHERS)));
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("ulimit -Hn {}", hard + OTHERS))
+        );
         assert_eq!(raise_files(hard.min(2_000) - OTHERS), Ok(()));
     }
 }

@@ -99,8 +99,14 @@ async fn inline(
     before: Option<(&str, u32)>,
     session: &mut Session,
 ) -> Result<(), LineError> {
-    let resume = before.map(|(previous, h)| resume(previous, h)).unwrap_or_default();
-    let enable = if how.manage { enable(how) } else { String::new() };
+    let resume = before
+        .map(|(previous, h)| resume(previous, h))
+        .unwrap_or_default();
+    let enable = if how.manage {
+        enable(how)
+    } else {
+        String::new()
+    };
     let request = format!(
         "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'>\
          <initial-response>{}</initial-response>{resume}\
@@ -129,7 +135,8 @@ async fn inline(
         return Err(LineError::Unmet("Bind 2"));
     }
     if how.manage {
-        let at = memchr::memmem::find(&answer, b"<enabled").ok_or(LineError::Unmet("XEP-0198 in Bind 2"))?;
+        let at = memchr::memmem::find(&answer, b"<enabled")
+            .ok_or(LineError::Unmet("XEP-0198 in Bind 2"))?;
         take_enabled(answer.get(at..).unwrap_or_default(), how, session)?;
     }
     Ok(())

@@ -127,7 +127,10 @@ mod tests {
             assert!(!payloads.is_of(4, n, &good), "another sender");
             assert!(!payloads.is_of(3, n + 1, &good), "another number");
             assert!(!payloads.is_of(3, n, &good[..good.len() - 1]), "truncated");
-            assert!(!Payloads::new(8, &sizes()).is_of(3, n, &good), "another seed");
+            assert!(
+                !Payloads::new(8, &sizes()).is_of(3, n, &good),
+                "another seed"
+            );
             let mut bad = good;
             let last = bad.len() - 1;
             bad[last] ^= 1;

@@ -25,13 +25,19 @@ pub(crate) fn parts(
     let total = accounts.len();
     let mut accounts = accounts.into_iter();
     let mut first = u32::from(scenario.run.part) * NUMBERS;
-    let noisy = scenario.noisy.as_ref().map(|_| scenario.target.partner_number);
+    let noisy = scenario
+        .noisy
+        .as_ref()
+        .map(|_| scenario.target.partner_number);
     let mut parts = Vec::with_capacity(cores.len());
     for (index, &core) in cores.iter().enumerate() {
         // Even, so that pairs stay whole.
         let share = (total * (index + 1) / cores.len() & !1) - (total * index / cores.len() & !1);
         let last = index + 1 == cores.len();
-        let own: Vec<Account> = accounts.by_ref().take(if last { total } else { share }).collect();
+        let own: Vec<Account> = accounts
+            .by_ref()
+            .take(if last { total } else { share })
+            .collect();
         let mut random = SmallRng::seed_from_u64(seed.rotate_left(17) ^ u64::from(first));
         let count = own.len();
         let mut part = Part {
@@ -106,5 +112,9 @@ fn receivers(scenario: &Scenario, part: &mut Part, random: &mut SmallRng) {
 
 fn ratio(part: usize, whole: usize) -> f64 {
     let float = |count: usize| u32::try_from(count).map_or(0.0, f64::from);
-    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+    if whole == 0 {
+        0.0
+    } else {
+        float(part) / float(whole)
+    }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use error::ScenarioError;
+pub use error::{ScenarioError, Wrong};
 pub use load::{
     Arrivals, Load, Logins, Noisy, Offline, Pattern, Prekeys, Reconnect, Sessions, Size, Slow,
 };

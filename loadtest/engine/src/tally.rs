@@ -185,7 +185,10 @@ impl Second {
             *sum += more;
         }
         // Both have two digits.
-        let _same = self.delivery.add(&other.delivery).and(self.ack.add(&other.ack));
+        let _same = self
+            .delivery
+            .add(&other.delivery)
+            .and(self.ack.add(&other.ack));
     }
 }
 

@@ -104,7 +104,11 @@ impl Line {
     ///
     /// # Errors
     /// Of the socket, and at its end.
-    pub fn poll_fill(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<usize, LineError>> {
+    pub fn poll_fill(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, LineError>> {
         let mut room = self.room.borrow_mut();
         let most = most.min(room.len());
         let room = room.get_mut(..most).unwrap_or_default();

@@ -139,14 +139,19 @@ impl Worker {
         let scenario = &common.scenario;
         let door = Door::new(&scenario.target, part.tls, scenario.sessions.sources)?;
         let domain = &scenario.target.domain;
-        let address = |device: &Device| format!("{}@{domain}", device.account.localpart).into_bytes();
+        let address =
+            |device: &Device| format!("{}@{domain}", device.account.localpart).into_bytes();
         Ok(Self {
             how: How {
                 sasl: scenario.target.sasl,
                 manage: scenario.sessions.manage,
                 resume: scenario.sessions.resume,
             },
-            addresses: part.devices.iter().map(|device| address(device).into()).collect(),
+            addresses: part
+                .devices
+                .iter()
+                .map(|device| address(device).into())
+                .collect(),
             devices: part.devices.into_iter().map(RefCell::new).collect(),
             senders: part.senders,
             receivers: part.receivers,
@@ -231,13 +236,21 @@ impl Worker {
     /// A moment within a span, in microseconds.
     fn within(&self, span: Duration) -> u64 {
         let most = crate::control::micros(span);
-        if most == 0 { 0 } else { self.random.borrow_mut().random_range(0..most) }
+        if most == 0 {
+            0
+        } else {
+            self.random.borrow_mut().random_range(0..most)
+        }
     }
 
     /// A message more, or less, under way.
     fn moved(&self, more: bool) {
         let count = self.under_way.get();
-        self.under_way.set(if more { count + 1 } else { count.saturating_sub(1) });
+        self.under_way.set(if more {
+            count + 1
+        } else {
+            count.saturating_sub(1)
+        });
         self.tally.borrow_mut().under_way = self.under_way.get();
         if more {
             self.common.under_way.fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,12 @@ pub enum Kind {
 
 /// Tells what an element is.
 pub fn kind(element: &[u8]) -> Kind {
-    let ends = |at: usize| matches!(element.get(at), Some(b' ' | b'/' | b'>' | b'\n' | b'\t' | b'\r'));
+    let ends = |at: usize| {
+        matches!(
+            element.get(at),
+            Some(b' ' | b'/' | b'>' | b'\n' | b'\t' | b'\r')
+        )
+    };
     if element.starts_with(b"<message") && ends(8) {
         return Kind::Message;
     }
@@ -48,7 +53,9 @@ pub fn kind(element: &[u8]) -> Kind {
 /// The raw value of an attribute of the first tag, whatever its quotes.
 pub fn attribute<'a>(element: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut rest = element;
-    let start = rest.iter().position(|byte| is_space(*byte) || *byte == b'>')?;
+    let start = rest
+        .iter()
+        .position(|byte| is_space(*byte) || *byte == b'>')?;
     rest = rest.get(start..)?;
     loop {
         let skip = rest.iter().position(|byte| !is_space(*byte))?;
@@ -125,7 +132,10 @@ mod tests {
     fn elements_are_told_apart_by_their_first_bytes() {
         for (element, wanted) in [
             ("<a xmlns='urn:xmpp:sm:3' h='17'/>", Kind::Acknowledged(17)),
-            ("<a h=\"17\" xmlns=\"urn:xmpp:sm:3\"/>", Kind::Acknowledged(17)),
+            (
+                "<a h=\"17\" xmlns=\"urn:xmpp:sm:3\"/>",
+                Kind::Acknowledged(17),
+            ),
             ("<a xmlns='urn:xmpp:sm:3'/>", Kind::Other),
             ("<a xmlns='urn:xmpp:sm:3' h='99999999999'/>", Kind::Other),
             ("<r xmlns='urn:xmpp:sm:3'/>", Kind::Requested),
@@ -141,7 +151,8 @@ mod tests {
 
     #[test]
     fn attributes_are_read_from_the_first_tag_alone() {
-        let element = b"<message from=\"a\"\n xid='9' id = '41' q='>'><body id='2' h='5'/></message>";
+        let element =
+            b"<message from=\"a\"\n xid='9' id = '41' q='>'><body id='2' h='5'/></message>";
         assert_eq!(attribute(element, b"id").and_then(number), Some(41));
         assert_eq!(attribute(element, b"from"), Some(&b"a"[..]));
         assert_eq!(attribute(element, b"q"), Some(&b">"[..]));
@@ -153,8 +164,14 @@ mod tests {
 
     #[test]
     fn bodies_are_found_with_and_without_attributes() {
-        assert_eq!(body(b"<message><x/><body>hi</body></message>"), Some(&b"hi"[..]));
-        assert_eq!(body(b"<message><body xml:lang='en'>hi</body></message>"), Some(&b"hi"[..]));
+        assert_eq!(
+            body(b"<message><x/><body>hi</body></message>"),
+            Some(&b"hi"[..])
+        );
+        assert_eq!(
+            body(b"<message><body xml:lang='en'>hi</body></message>"),
+            Some(&b"hi"[..])
+        );
         assert_eq!(body(b"<message><body/></message>"), None);
     }
 

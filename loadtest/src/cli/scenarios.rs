@@ -6,13 +6,28 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("pairs", include_str!("../../scenarios/pairs.toml")),
     ("fan-in", include_str!("../../scenarios/fan-in.toml")),
     ("fan-out", include_str!("../../scenarios/fan-out.toml")),
-    ("offline-burst", include_str!("../../scenarios/offline-burst.toml")),
-    ("login-storm", include_str!("../../scenarios/login-storm.toml")),
-    ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
+    (
+        "offline-burst",
+        include_str!("../../scenarios/offline-burst.toml"),
+    ),
+    (
+        "login-storm",
+        include_str!("../../scenarios/login-storm.toml"),
+    ),
+    (
+        "reconnect-storm",
+        include_str!("../../scenarios/reconnect-storm.toml"),
+    ),
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("prekeys", include_str!("../../scenarios/prekeys.toml")),
-    ("slow-readers", include_str!("../../scenarios/slow-readers.toml")),
-    ("noisy-partner", include_str!("../../scenarios/noisy-partner.toml")),
+    (
+        "slow-readers",
+        include_str!("../../scenarios/slow-readers.toml"),
+    ),
+    (
+        "noisy-partner",
+        include_str!("../../scenarios/noisy-partner.toml"),
+    ),
 ];
 
 #[cfg(test)]
@@ -24,7 +39,15 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
-            .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .map(|file| {
+                file.unwrap()
+                    .path()
+                    .file_stem()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect();
         names.sort();
         let mut known: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();

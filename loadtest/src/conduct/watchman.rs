@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use entente_core::Timestamp;
@@ -13,6 +14,7 @@ use entente_engine::tally::Second;
 use entente_history::Recorder;
 use entente_probe::{Probe, Role};
 use entente_report::{Finding, FindingKind};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::ground::Ground;
@@ -31,6 +33,8 @@ pub(crate) struct Watchman {
     pub(crate) seconds: BTreeMap<u64, Second>,
     recorder: Option<Recorder>,
     probe: Probe,
+    interrupt: Signal,
+    terminate: Signal,
     threads: usize,
     total: Total,
     shown: u64,
@@ -52,11 +56,17 @@ enum Early {
 }
 
 impl Watchman {
-    pub(crate) fn new(engine: &Engine, recorder: Option<Recorder>, probe: Probe) -> Self {
-        Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        recorder: Option<Recorder>,
+        probe: Probe,
+    ) -> io::Result<Self> {
+        Ok(Self {
             seconds: BTreeMap::new(),
             recorder,
             probe,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
             threads: engine.threads(),
             total: Total::default(),
             shown: 0,
@@ -67,7 +77,7 @@ impl Watchman {
             spent: BTreeMap::new(),
             busy: None,
             busy_from: None,
-        }
+        })
     }
 
     /// Whether nobody has ended the run.
@@ -91,7 +101,8 @@ impl Watchman {
             }
             tokio::select! {
                 _ = ticks.tick() => {}
-                _ = tokio::signal::ctrl_c() => self.early = Some(Early::Asked),
+                _ = self.interrupt.recv() => self.early = Some(Early::Asked),
+                _ = self.terminate.recv() => self.early = Some(Early::Asked),
             }
             if view.asked_to_end()? {
                 self.early = Some(Early::Asked);
@@ -146,7 +157,8 @@ impl Watchman {
             self.history_failed = true;
             view.say(&format!("HISTORY: {error}"))?;
         }
-        let Some(second) = self.seconds.get(&elapsed).cloned() else {
+        // The one that is over.
+        let Some(second) = self.seconds.get(&(elapsed - 1)).cloned() else {
             return Ok(());
         };
         let glance = self.probe.glance();
@@ -235,7 +247,9 @@ impl Watchman {
         let (_, given_up, all) = engine.settled();
         if given_up > 0 && given_up < all {
             let why = engine.fatal().unwrap_or_default();
-            draft.note(format!("{given_up} of {all} users could not be connected: {why}"));
+            draft.note(format!(
+                "{given_up} of {all} users could not be connected: {why}"
+            ));
         }
         match self.early.take() {
             None => {}
@@ -251,7 +265,10 @@ impl Watchman {
 
 /// CPU time of the busiest of the generator's threads so far.
 fn busiest() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let tasks = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
     let times = tasks.filter_map(|task| {
         let path = task.path();
         let name = fs::read_to_string(path.join("comm")).ok()?;
@@ -259,7 +276,11 @@ fn busiest() -> Duration {
             return None;
         }
         let ran = fs::read_to_string(path.join("schedstat")).ok()?;
-        ran.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        ran.split(' ')
+            .next()?
+            .parse()
+            .ok()
+            .map(Duration::from_nanos)
     });
     times.max().unwrap_or_default()
 }

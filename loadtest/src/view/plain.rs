@@ -38,9 +38,8 @@ fn line(glimpse: &Glimpse) -> String {
     let number = |value: Option<f64>, unit: &str| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}{unit}"))
     };
-    let percent = |value: Option<f64>| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}%"))
-    };
+    let percent =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}%"));
     format!(
         "{:>4}s {:<8} sent {:>7}/s  delivered {:>7}/s  p50 {:>8}  p99 {:>8}  logins {:>5}/s  \
          sessions {:>6}  under way {:>6}  errors {:>4}  server {:>4}  own {:>4}",

@@ -85,7 +85,8 @@ impl View for Screen {
             match event::read()? {
                 Event::Key(key) if key.kind == KeyEventKind::Press => {
                     let control = key.modifiers.contains(KeyModifiers::CONTROL);
-                    if key.code == KeyCode::Char('q') || (control && key.code == KeyCode::Char('c')) {
+                    if key.code == KeyCode::Char('q') || (control && key.code == KeyCode::Char('c'))
+                    {
                         return Ok(true);
                     }
                 }
@@ -125,11 +126,15 @@ impl Shown {
         self.draw_progress(frame, top);
         self.draw_numbers(frame, numbers);
         let [rates, latencies] =
-            Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(charts);
+            Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)])
+                .areas(charts);
         self.draw_rates(frame, rates);
         self.draw_latencies(frame, latencies);
         let room = usize::from(words.height.saturating_sub(2));
-        let last = self.words.iter().skip(self.words.len().saturating_sub(room));
+        let last = self
+            .words
+            .iter()
+            .skip(self.words.len().saturating_sub(room));
         let text: Vec<Line<'_>> = last.map(|line| Line::from(line.as_str())).collect();
         let block = Block::bordered().title(" what happens (q ends the run) ");
         frame.render_widget(Paragraph::new(text).block(block), words);
@@ -142,7 +147,11 @@ impl Shown {
         let gauge = Gauge::default()
             .block(Block::bordered().title(format!(" {} ", self.title)))
             .gauge_style(Style::new().fg(Color::Cyan))
-            .ratio(last.and_then(|last| last.progress).unwrap_or(0.0).clamp(0.0, 1.0))
+            .ratio(
+                last.and_then(|last| last.progress)
+                    .unwrap_or(0.0)
+                    .clamp(0.0, 1.0),
+            )
             .label(format!("{stage}, {elapsed} s"));
         frame.render_widget(gauge, area);
     }
@@ -157,13 +166,18 @@ impl Shown {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}{unit}"))
         };
         let errors = format!("errors {}", total.errors);
-        let memory = last.server_memory.map(|bytes| {
-            std::time::Duration::from_micros(bytes).as_secs_f64()
-        });
+        let memory = last
+            .server_memory
+            .map(|bytes| Duration::from_micros(bytes).as_secs_f64());
         let lines = vec![
             Line::from(format!(
                 "sessions {}   under way {}   logins {}/s   sent {}   accepted {}   delivered {}",
-                second.sessions, second.under_way, second.logins, total.sent, total.acked, total.delivered
+                second.sessions,
+                second.under_way,
+                second.logins,
+                total.sent,
+                total.acked,
+                total.delivered
             )),
             Line::from(format!(
                 "latency p50 {}  p90 {}  p99 {}  max {}",
@@ -180,7 +194,11 @@ impl Shown {
                     show(last.own_cpu, 0, " %"),
                 )
                 .into(),
-                if total.errors > 0 { errors.red().bold() } else { errors.green() },
+                if total.errors > 0 {
+                    errors.red().bold()
+                } else {
+                    errors.green()
+                },
             ]),
         ];
         frame.render_widget(Paragraph::new(lines).block(Block::bordered()), area);
@@ -189,19 +207,29 @@ impl Shown {
     fn draw_rates(&self, frame: &mut Frame<'_>, area: Rect) {
         let delivered = self.points(|glimpse| Some(count(glimpse.second.delivered)));
         let logins = self.points(|glimpse| Some(count(glimpse.second.logins)));
-        chart(frame, area, " a second ", &[
-            ("delivered", Color::Green, &delivered),
-            ("logins", Color::Blue, &logins),
-        ]);
+        chart(
+            frame,
+            area,
+            " a second ",
+            &[
+                ("delivered", Color::Green, &delivered),
+                ("logins", Color::Blue, &logins),
+            ],
+        );
     }
 
     fn draw_latencies(&self, frame: &mut Frame<'_>, area: Rect) {
         let median = self.points(|glimpse| millis(&glimpse.second, 0.5));
         let high = self.points(|glimpse| millis(&glimpse.second, 0.99));
-        chart(frame, area, " latency, ms ", &[
-            ("p50", Color::Green, &median),
-            ("p99", Color::Yellow, &high),
-        ]);
+        chart(
+            frame,
+            area,
+            " latency, ms ",
+            &[
+                ("p50", Color::Green, &median),
+                ("p99", Color::Yellow, &high),
+            ],
+        );
     }
 
     fn points(&self, value: impl Fn(&Glimpse) -> Option<f64>) -> Vec<(f64, f64)> {
@@ -228,8 +256,16 @@ fn chart(frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[Points<'_>]) {
     });
     let chart = Chart::new(sets.collect())
         .block(Block::bordered().title(title.to_owned()))
-        .x_axis(Axis::default().bounds([from, until]).labels([format!("{from:.0} s"), format!("{until:.0} s")]))
-        .y_axis(Axis::default().bounds([0.0, high * 1.1]).labels(["0".to_owned(), format!("{high:.0}")]));
+        .x_axis(
+            Axis::default()
+                .bounds([from, until])
+                .labels([format!("{from:.0} s"), format!("{until:.0} s")]),
+        )
+        .y_axis(
+            Axis::default()
+                .bounds([0.0, high * 1.1])
+                .labels(["0".to_owned(), format!("{high:.0}")]),
+        );
     frame.render_widget(chart, area);
 }
 

@@ -18,7 +18,14 @@ fn a_message_is_over_when_it_was_delivered_and_covered_in_any_order() {
     for at in [10, 20] {
         device.send(at);
     }
-    assert_eq!(device.deliver(0, 1, 1), Delivered::First { at: 10, wrote: 0, ordered: true });
+    assert_eq!(
+        device.deliver(0, 1, 1),
+        Delivered::First {
+            at: 10,
+            wrote: 0,
+            ordered: true
+        }
+    );
     assert!(!device.is_over(0));
     assert_eq!(device.acknowledge(0), Some((10, 0)));
     assert_eq!(device.acknowledge(0), None, "no news");
@@ -27,7 +34,11 @@ fn a_message_is_over_when_it_was_delivered_and_covered_in_any_order() {
     assert_eq!(device.missing(true), (0, 1));
     device.acknowledge(1);
     assert_eq!(device.missing(true), (1, 0));
-    assert_eq!(device.missing(false), (0, 1), "nobody said that it was accepted");
+    assert_eq!(
+        device.missing(false),
+        (0, 1),
+        "nobody said that it was accepted"
+    );
     assert!(device.fail(1) && !device.fail(1));
     assert_eq!(device.missing(true), (0, 0));
 }
@@ -44,7 +55,11 @@ fn copies_are_told_from_doubles_by_the_connection() {
     assert_eq!(device.deliver(0, 1, 2), Delivered::Copy);
     device.acknowledge(0);
     device.forget();
-    assert_eq!(device.deliver(0, 1, 2), Delivered::Copy, "also when it was forgotten");
+    assert_eq!(
+        device.deliver(0, 1, 2),
+        Delivered::Copy,
+        "also when it was forgotten"
+    );
     device.deliver(2, 1, 2);
     assert_eq!(device.deliver(2, 1, 2), Delivered::Twice);
     assert_eq!(device.deliver(2, 1, 3), Delivered::Copy);
@@ -56,8 +71,22 @@ fn what_comes_early_or_to_the_wrong_one_or_from_nobody_is_seen() {
     for at in 0..4 {
         device.send(at);
     }
-    assert_eq!(device.deliver(2, 1, 1), Delivered::First { at: 2, wrote: 0, ordered: true });
-    assert_eq!(device.deliver(0, 1, 1), Delivered::First { at: 0, wrote: 0, ordered: false });
+    assert_eq!(
+        device.deliver(2, 1, 1),
+        Delivered::First {
+            at: 2,
+            wrote: 0,
+            ordered: true
+        }
+    );
+    assert_eq!(
+        device.deliver(0, 1, 1),
+        Delivered::First {
+            at: 0,
+            wrote: 0,
+            ordered: false
+        }
+    );
     assert_eq!(device.deliver(1, 1, 1), Delivered::Invented, "it went to 2");
     assert_eq!(device.deliver(9, 1, 1), Delivered::Invented, "never sent");
 }
@@ -71,6 +100,10 @@ fn a_fresh_session_repeats_what_was_not_covered_and_nothing_else() {
     device.written = 3;
     device.begin();
     assert_eq!(device.written, 0);
-    let kinds: Vec<bool> = device.queue.iter().map(|out| matches!(out, Out::Message(0))).collect();
+    let kinds: Vec<bool> = device
+        .queue
+        .iter()
+        .map(|out| matches!(out, Out::Message(0)))
+        .collect();
     assert_eq!(kinds, [false, true], "presence, then the message");
 }

@@ -71,16 +71,28 @@ async fn scram(
         return Err(refusal(&challenge));
     }
     let data = text_of(&challenge, b"<challenge", b"</");
-    let data = data.and_then(|text| STANDARD.decode(text.trim_ascii()).ok()).ok_or(UNMET)?;
+    let data = data
+        .and_then(|text| STANDARD.decode(text.trim_ascii()).ok())
+        .ok_or(UNMET)?;
     let response = mechanism.response(&data).map_err(|_| UNMET)?;
-    line.queue(format!("<response xmlns='{NS}'>{}</response>", STANDARD.encode(response)).as_bytes());
+    line.queue(
+        format!(
+            "<response xmlns='{NS}'>{}</response>",
+            STANDARD.encode(response)
+        )
+        .as_bytes(),
+    );
     let mut answer = line.element().await?;
     if answer.starts_with(b"<challenge") {
         // The server's proof as a challenge of its own (RFC 6120 6.3.10 allows both).
         prove(&mut mechanism, &answer)?;
         line.queue(format!("<response xmlns='{NS}'/>").as_bytes());
         answer = line.element().await?;
-        return if answer.starts_with(b"<success") { Ok(()) } else { Err(refusal(&answer)) };
+        return if answer.starts_with(b"<success") {
+            Ok(())
+        } else {
+            Err(refusal(&answer))
+        };
     }
     if !answer.starts_with(b"<success") {
         return Err(refusal(&answer));
@@ -90,7 +102,10 @@ async fn scram(
 
 fn prove(mechanism: &mut impl Mechanism, answer: &[u8]) -> Result<(), LineError> {
     const UNMET: LineError = LineError::Unmet("good SCRAM proof of its own");
-    let end = answer.split(|byte| *byte == b'>').next().map_or(0, <[u8]>::len);
+    let end = answer
+        .split(|byte| *byte == b'>')
+        .next()
+        .map_or(0, <[u8]>::len);
     let rest = answer.get(end + 1..).ok_or(UNMET)?;
     let text = rest.split(|byte| *byte == b'<').next().unwrap_or_default();
     let data = STANDARD.decode(text.trim_ascii()).map_err(|_| UNMET)?;

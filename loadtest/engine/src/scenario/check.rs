@@ -20,11 +20,23 @@ impl Scenario {
     }
 
     fn check_run(&self) -> Result<(), Wrong> {
-        require(!self.run.time.is_zero(), "run.time", "must be longer than 0")?;
+        require(
+            !self.run.time.is_zero(),
+            "run.time",
+            "must be longer than 0",
+        )?;
         require(!self.run.cores.is_empty(), "run.cores", "name at least one")?;
         let users = self.sessions.users;
-        require((1..=MAX_USERS).contains(&users), "sessions.users", "must be 1 to 1000000")?;
-        require(self.sessions.at_once >= 1, "sessions.at_once", "must be at least 1")?;
+        require(
+            (1..=MAX_USERS).contains(&users),
+            "sessions.users",
+            "must be 1 to 1000000",
+        )?;
+        require(
+            self.sessions.at_once >= 1,
+            "sessions.at_once",
+            "must be at least 1",
+        )?;
         require(
             (1..=254).contains(&self.sessions.sources),
             "sessions.sources",
@@ -39,20 +51,40 @@ impl Scenario {
 
     fn check_target(&self) -> Result<(), Wrong> {
         let target = &self.target;
-        require(!target.domain.is_empty(), "target.domain", "must not be empty")?;
+        require(
+            !target.domain.is_empty(),
+            "target.domain",
+            "must not be empty",
+        )?;
         if target.kind != Kind::Start {
-            require(target.address.is_some(), "target.address", "is needed when the server runs already")?;
+            require(
+                target.address.is_some(),
+                "target.address",
+                "is needed when the server runs already",
+            )?;
         }
         if target.kind == Kind::Entente {
-            require(target.enlist.is_some(), "target.enlist", "is needed with kind = \"entente\"")?;
-            require(target.partner.is_some(), "target.partner", "is needed with kind = \"entente\"")?;
+            require(
+                target.enlist.is_some(),
+                "target.enlist",
+                "is needed with kind = \"entente\"",
+            )?;
+            require(
+                target.partner.is_some(),
+                "target.partner",
+                "is needed with kind = \"entente\"",
+            )?;
         }
         require(
             target.tls.trust != Trusted::File || target.tls.authority.is_some(),
             "target.tls.authority",
             "is needed with trust = \"file\"",
         )?;
-        require(target.partner_number >= 1, "target.partner_number", "must be at least 1")?;
+        require(
+            target.partner_number >= 1,
+            "target.partner_number",
+            "must be at least 1",
+        )?;
         let partners = self.sessions.partners;
         require(partners >= 1, "sessions.partners", "must be at least 1")?;
         require(
@@ -69,22 +101,38 @@ impl Scenario {
 
     fn check_load(&self) -> Result<(), Wrong> {
         let load = &self.load;
-        require(load.rate.is_finite() && load.rate >= 0.0, "load.rate", "must be 0 or more")?;
+        require(
+            load.rate.is_finite() && load.rate >= 0.0,
+            "load.rate",
+            "must be 0 or more",
+        )?;
         require(load.window >= 1, "load.window", "must be at least 1")?;
         require(load.contacts >= 1, "load.contacts", "must be at least 1")?;
         share(load.receipts, "load.receipts")?;
         share(load.typing, "load.typing")?;
-        require(!load.sizes.is_empty(), "load.sizes", "name at least one size")?;
+        require(
+            !load.sizes.is_empty(),
+            "load.sizes",
+            "name at least one size",
+        )?;
         for size in &load.sizes {
             require(
                 (MIN_BODY..=MAX_BODY).contains(&size.bytes),
                 "load.sizes",
                 "bytes must be 16 to 131072",
             )?;
-            require(size.weight > 0.0 && size.weight.is_finite(), "load.sizes", "weight must be above 0")?;
+            require(
+                size.weight > 0.0 && size.weight.is_finite(),
+                "load.sizes",
+                "weight must be above 0",
+            )?;
         }
         let good = |factor: &f64| factor.is_finite() && *factor >= 0.0;
-        require(load.curve.iter().all(good), "load.curve", "factors must be 0 or more")?;
+        require(
+            load.curve.iter().all(good),
+            "load.curve",
+            "factors must be 0 or more",
+        )?;
         require(
             load.curve.is_empty() || load.arrivals != Arrivals::Closed,
             "load.curve",
@@ -102,18 +150,30 @@ impl Scenario {
     fn check_events(&self) -> Result<(), Wrong> {
         if let Some(offline) = &self.offline {
             share(offline.share, "offline.share")?;
-            require(self.sessions.manage, "sessions.manage", "what waits is only known with XEP-0198")?;
+            require(
+                self.sessions.manage,
+                "sessions.manage",
+                "what waits is only known with XEP-0198",
+            )?;
         }
         if let Some(reconnect) = &self.reconnect {
             share(reconnect.share, "reconnect.share")?;
-            require(!reconnect.every.is_zero(), "reconnect.every", "must be longer than 0")?;
+            require(
+                !reconnect.every.is_zero(),
+                "reconnect.every",
+                "must be longer than 0",
+            )?;
         }
         if let Some(slow) = &self.slow {
             share(slow.share, "slow.share")?;
             require(slow.bytes >= 1, "slow.bytes", "must be at least 1")?;
         }
         if let Some(logins) = &self.logins {
-            require(logins.rate.is_finite() && logins.rate >= 0.0, "logins.rate", "must be 0 or more")?;
+            require(
+                logins.rate.is_finite() && logins.rate >= 0.0,
+                "logins.rate",
+                "must be 0 or more",
+            )?;
             require(
                 self.load.pattern == Pattern::None,
                 "load.pattern",
@@ -126,12 +186,28 @@ impl Scenario {
                 "prekeys",
                 "an XMPP server has no key bundles: they are entente's",
             )?;
-            require(prekeys.rate.is_finite() && prekeys.rate > 0.0, "prekeys.rate", "must be above 0")?;
-            require(prekeys.one_time <= 100, "prekeys.one_time", "must be at most 100")?;
+            require(
+                prekeys.rate.is_finite() && prekeys.rate > 0.0,
+                "prekeys.rate",
+                "must be above 0",
+            )?;
+            require(
+                prekeys.one_time <= 100,
+                "prekeys.one_time",
+                "must be at most 100",
+            )?;
         }
         if let Some(noisy) = &self.noisy {
-            require(self.sessions.partners >= 2, "sessions.partners", "must be at least 2 with [noisy]")?;
-            require(noisy.factor >= 1.0 && noisy.factor.is_finite(), "noisy.factor", "must be at least 1")?;
+            require(
+                self.sessions.partners >= 2,
+                "sessions.partners",
+                "must be at least 2 with [noisy]",
+            )?;
+            require(
+                noisy.factor >= 1.0 && noisy.factor.is_finite(),
+                "noisy.factor",
+                "must be at least 1",
+            )?;
             require(
                 self.load.arrivals != Arrivals::Closed,
                 "load.arrivals",

@@ -7,8 +7,8 @@ use super::{Scenario, ScenarioError};
 
 /// Reads text that was found good, with keys set otherwise.
 pub(super) fn apply(text: &str, overrides: &[String]) -> Result<Scenario, ScenarioError> {
-    let mut table: Table = toml::from_str(text)
-        .map_err(|error| ScenarioError::toml("scenario", text, &error))?;
+    let mut table: Table =
+        toml::from_str(text).map_err(|error| ScenarioError::toml("scenario", text, &error))?;
     let mut scenario = None;
     for given in overrides {
         let wrong = |what: String| ScenarioError::Override {

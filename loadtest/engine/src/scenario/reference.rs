@@ -29,13 +29,27 @@ pub fn reference() -> String {
     out
 }
 
-fn section(out: &mut String, schema: &Value, name: &str, property: &Value, defaults: Option<&Value>) {
+fn section(
+    out: &mut String,
+    schema: &Value,
+    name: &str,
+    property: &Value,
+    defaults: Option<&Value>,
+) {
     let Some(table) = table_of(schema, property) else {
         return;
     };
-    let optional = if defaults.is_none() { " (off unless it is there)" } else { "" };
+    let optional = if defaults.is_none() {
+        " (off unless it is there)"
+    } else {
+        ""
+    };
     // Writing to a string cannot fail.
-    let _ok = writeln!(out, "\n## `[{name}]`\n\n{}{optional}", text(property, table));
+    let _ok = writeln!(
+        out,
+        "\n## `[{name}]`\n\n{}{optional}",
+        text(property, table)
+    );
     let own = table_defaults(name).unwrap_or(Value::Null);
     let defaults = defaults.unwrap_or(&own);
     let (mut plain, mut inner) = (Vec::new(), Vec::new());
@@ -47,7 +61,13 @@ fn section(out: &mut String, schema: &Value, name: &str, property: &Value, defau
     }
     rows(out, schema, "", &plain, defaults);
     for (key, property) in inner {
-        section(out, schema, &format!("{name}.{key}"), property, defaults.get(key));
+        section(
+            out,
+            schema,
+            &format!("{name}.{key}"),
+            property,
+            defaults.get(key),
+        );
     }
 }
 
@@ -123,7 +143,12 @@ fn takes(schema: &Value, property: &Value) -> String {
     let each = inner.get("oneOf").and_then(Value::as_array);
     for one in each.into_iter().flatten() {
         words.extend(one.get("const"));
-        words.extend(one.get("enum").and_then(Value::as_array).into_iter().flatten());
+        words.extend(
+            one.get("enum")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten(),
+        );
     }
     if !words.is_empty() {
         let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
@@ -133,7 +158,12 @@ fn takes(schema: &Value, property: &Value) -> String {
         Some(Value::String(kind)) => kind.clone(),
         Some(Value::Array(kinds)) => {
             let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
-            kinds.iter().filter(|kind| **kind != "null").copied().collect::<Vec<_>>().join(" or ")
+            kinds
+                .iter()
+                .filter(|kind| **kind != "null")
+                .copied()
+                .collect::<Vec<_>>()
+                .join(" or ")
         }
         _ => String::new(),
     }

@@ -64,7 +64,12 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_write_them() {
-        for (given, millis) in [("5ms", 5.0), ("2.5s", 2_500.0), ("1h", 3.6e6), ("250us", 0.25)] {
+        for (given, millis) in [
+            ("5ms", 5.0),
+            ("2.5s", 2_500.0),
+            ("1h", 3.6e6),
+            ("250us", 0.25),
+        ] {
             assert_eq!(parse(given).unwrap().as_secs_f64() * 1e3, millis, "{given}");
         }
         for bad in ["", "5", "s", "-1s", "5 parsecs", "1e9s", "99999999h"] {

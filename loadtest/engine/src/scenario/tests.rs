@@ -2,23 +2,37 @@ use super::*;
 
 fn error(text: &str, overrides: &[&str]) -> String {
     let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-    Scenario::parse("x.toml", text, &overrides).unwrap_err().to_string()
+    Scenario::parse("x.toml", text, &overrides)
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_column() {
     let text = error("about = 'x'\n[load]\nwindow = 2\n  rote = 5\n", &[]);
-    assert!(text.starts_with("x.toml:4:3: unknown field `rote`"), "{text}");
+    assert!(
+        text.starts_with("x.toml:4:3: unknown field `rote`"),
+        "{text}"
+    );
     let text = error("[lode]\n", &[]);
-    assert!(text.starts_with("x.toml:1:2: unknown field `lode`"), "{text}");
+    assert!(
+        text.starts_with("x.toml:1:2: unknown field `lode`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_wrong_type_a_wrong_word_and_broken_toml_are_placed_too() {
     for (text, at) in [
         ("[load]\nrate = 'many'\n", "x.toml:2:8: invalid type"),
-        ("[load]\npattern = 'pear'\n", "x.toml:2:11: unknown variant `pear`"),
-        ("[run]\ntime = '5 parsecs'\n", "x.toml:2:8: \"5 parsecs\" is no span"),
+        (
+            "[load]\npattern = 'pear'\n",
+            "x.toml:2:11: unknown variant `pear`",
+        ),
+        (
+            "[run]\ntime = '5 parsecs'\n",
+            "x.toml:2:8: \"5 parsecs\" is no span",
+        ),
         ("[run\n", "x.toml:1:5:"),
         ("[load]\nrate = 1\nrate = 2\n", "x.toml:3:1: duplicate key"),
     ] {
@@ -30,10 +44,22 @@ fn a_wrong_type_a_wrong_word_and_broken_toml_are_placed_too() {
 #[test]
 fn values_that_make_no_sense_are_named_with_their_line() {
     for (text, wanted) in [
-        ("\n[load]\nreceipts = 1.5\n", "x.toml:3: load.receipts: must be 0 to 1"),
-        ("[run]\ntime = '0s'\n", "x.toml:2: run.time: must be longer than 0"),
-        ("[target]\nkind = 'xmpp'\n", "x.toml: target.address: is needed"),
-        ("[logins]\n[load]\nwindow = 3\n", "x.toml: load.pattern: must be \"none\""),
+        (
+            "\n[load]\nreceipts = 1.5\n",
+            "x.toml:3: load.receipts: must be 0 to 1",
+        ),
+        (
+            "[run]\ntime = '0s'\n",
+            "x.toml:2: run.time: must be longer than 0",
+        ),
+        (
+            "[target]\nkind = 'xmpp'\n",
+            "x.toml: target.address: is needed",
+        ),
+        (
+            "[logins]\n[load]\nwindow = 3\n",
+            "x.toml: load.pattern: must be \"none\"",
+        ),
         ("[noisy]\n", "x.toml: sessions.partners: must be at least 2"),
     ] {
         let found = error(text, &[]);
@@ -43,7 +69,12 @@ fn values_that_make_no_sense_are_named_with_their_line() {
 
 #[test]
 fn overrides_win_and_name_themselves_when_they_do_not_fit() {
-    let overrides = ["load.rate=250", "run.time=3s", "load.arrivals=poisson", "load.sizes=[{bytes=64}]"];
+    let overrides = [
+        "load.rate=250",
+        "run.time=3s",
+        "load.arrivals=poisson",
+        "load.sizes=[{bytes=64}]",
+    ];
     let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
     let scenario = Scenario::parse("x", "[load]\nrate = 1\n", &overrides).unwrap();
     assert_eq!(scenario.load.rate, 250.0);
@@ -79,7 +110,11 @@ fn the_scenarios_of_the_repository_are_good() {
         let scenario = Scenario::read(&path, &[]).unwrap();
         assert!(scenario.about.len() > 40, "{}", path.display());
         assert!(!scenario.thresholds.is_empty(), "{}", path.display());
-        assert!(std::fs::read_to_string(&path).unwrap().starts_with('#'), "{}", path.display());
+        assert!(
+            std::fs::read_to_string(&path).unwrap().starts_with('#'),
+            "{}",
+            path.display()
+        );
         seen += 1;
     }
     assert!(seen >= 11, "{seen} scenarios");
@@ -90,8 +125,18 @@ fn the_scenarios_of_the_repository_are_good() {
 fn the_reference_in_the_repository_is_the_one_that_the_types_give() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios.md");
     let written = std::fs::read_to_string(file).unwrap();
-    assert!(written.ends_with(&reference()), "run: entente-loadtest scenario --reference");
-    for key in ["`rate`", "`[load]`", "`[target.tls]`", "`\"poisson\"`", "`[noisy]`", "`factor`"] {
+    assert!(
+        written.ends_with(&reference()),
+        "run: entente-loadtest scenario --reference"
+    );
+    for key in [
+        "`rate`",
+        "`[load]`",
+        "`[target.tls]`",
+        "`\"poisson\"`",
+        "`[noisy]`",
+        "`factor`",
+    ] {
         assert!(reference().contains(key), "{key}");
     }
 }

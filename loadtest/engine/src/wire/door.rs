@@ -61,7 +61,9 @@ pub struct Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,7 +228,9 @@ impl Door {
     pub async fn open(&self, line: &mut Line) -> Result<bytes::Bytes, LineError> {
         let domain = &self.domain;
         let header = if line.is_websocket() {
-            format!("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{domain}' version='1.0'/>")
+            format!(
+                "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{domain}' version='1.0'/>"
+            )
         } else {
             format!(
                 "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' \

@@ -88,6 +88,15 @@ pub(crate) fn condition(element: &[u8]) -> String {
     let name = name.split(end).next().unwrap_or_default();
     // What a server says goes into reports: only what a condition can be.
     let good = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
-    let text: String = name.iter().filter(good).take(64).map(|byte| char::from(*byte)).collect();
-    if text.is_empty() { "no condition".to_owned() } else { text }
+    let text: String = name
+        .iter()
+        .filter(good)
+        .take(64)
+        .map(|byte| char::from(*byte))
+        .collect();
+    if text.is_empty() {
+        "no condition".to_owned()
+    } else {
+        text
+    }
 }

@@ -65,7 +65,12 @@ impl WebSocket {
             }
         }
         out.extend_from_slice(&mask);
-        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out.extend(
+            payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
     }
 
     /// The next whole message; pings are answered into `out`.
@@ -101,7 +106,9 @@ impl WebSocket {
         }
         let (first, second) = (head.get_u8(), head.get_u8());
         if second & MASKED != 0 || first & 0x70 != 0 {
-            return Err(LineError::WebSocket("a masked or extended frame of a server"));
+            return Err(LineError::WebSocket(
+                "a masked or extended frame of a server",
+            ));
         }
         let (length, header) = match second {
             126 if head.len() < 2 => return Ok(None),
@@ -166,13 +173,19 @@ mod tests {
     fn what_a_client_writes_is_masked_and_reads_back() {
         let mut socket = WebSocket::new(BytesMut::new());
         for length in [0_usize, 5, 125, 126, 65_535, 65_536] {
-            let payload: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let payload: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
             let mut out = BytesMut::new();
             socket.wrap(&payload, &mut out);
             let header = out.len() - length;
             let mask = &out[header - 4..header];
             assert!(out[1] & MASKED != 0 && mask != [0; 4]);
-            let read: Vec<u8> = out[header..].iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b).collect();
+            let read: Vec<u8> = out[header..]
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(a, b)| a ^ b)
+                .collect();
             assert_eq!(read, payload);
         }
     }
@@ -186,7 +199,10 @@ mod tests {
             &[FINAL | 3, 0],
         ] {
             let mut socket = WebSocket::new(BytesMut::from(bytes));
-            assert!(matches!(socket.next(&mut BytesMut::new()), Err(LineError::WebSocket(_))));
+            assert!(matches!(
+                socket.next(&mut BytesMut::new()),
+                Err(LineError::WebSocket(_))
+            ));
         }
     }
 }

@@ -72,7 +72,9 @@ impl Bundle {
 
 fn id(element: &[u8], tag: &[u8]) -> Option<u64> {
     let at = memchr::memmem::find(element, tag)?;
-    attribute(element.get(at..)?, b"id").and_then(number).map(u64::from)
+    attribute(element.get(at..)?, b"id")
+        .and_then(number)
+        .map(u64::from)
 }
 
 fn signed(element: &[u8]) -> Option<bool> {
@@ -83,7 +85,9 @@ fn signed(element: &[u8]) -> Option<bool> {
     let identity = key(b"<identity", b"</identity>")?;
     let signed = key(b"<signed", b"</signed>")?;
     let at = memchr::memmem::find(element, b"<signed")?;
-    let signature = STANDARD.decode(attribute(element.get(at..)?, b"sig")?).ok()?;
+    let signature = STANDARD
+        .decode(attribute(element.get(at..)?, b"sig")?)
+        .ok()?;
     let signature = Signature::from_slice(&signature).ok()?;
     Some(identity.verify(&signed.serialized(), &signature).is_ok())
 }
@@ -110,7 +114,14 @@ mod tests {
         };
         let public = identity.public().unwrap();
         let good = Bundle::read(text(public.bytes(), signature.bytes()).as_bytes());
-        assert_eq!(good, Bundle { one_time: Some(101), version: 7, whole: true });
+        assert_eq!(
+            good,
+            Bundle {
+                one_time: Some(101),
+                version: 7,
+                whole: true
+            }
+        );
         let other = SigningKey::new([3; 32]).public().unwrap();
         assert!(!Bundle::read(text(other.bytes(), signature.bytes()).as_bytes()).whole);
         assert!(!Bundle::read(b"<iq type='result'/>").whole);

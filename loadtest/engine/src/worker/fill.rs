@@ -49,6 +49,15 @@ impl Worker {
         any
     }
 
+    /// Acknowledges all that came, without being asked.
+    pub(super) fn last_answer(&self, me: usize, line: &mut Line) {
+        if let (true, Some(device)) = (self.how.manage, self.device(me)) {
+            let mut device = device.borrow_mut();
+            device.asked = true;
+            self.answer(&mut device, line);
+        }
+    }
+
     fn answer(&self, device: &mut Device, line: &mut Line) -> bool {
         if !std::mem::take(&mut device.asked) {
             return false;
@@ -82,7 +91,11 @@ impl Worker {
 
     fn write(&self, device: &mut Device, out: &Out, websocket: bool, text: &mut Vec<u8>) {
         // RFC 7395 3.3.3: each message stands for itself.
-        let space: &[u8] = if websocket { b" xmlns='jabber:client'" } else { b"" };
+        let space: &[u8] = if websocket {
+            b" xmlns='jabber:client'"
+        } else {
+            b""
+        };
         match out {
             Out::Answer(bytes) => text.extend_from_slice(bytes),
             Out::Ask { target, n } => {
@@ -107,7 +120,13 @@ impl Worker {
                 self.start_message(*to, space, text);
                 text.extend_from_slice(b" id='");
                 text.extend_from_slice(self.common.tag.as_bytes());
-                for part in [u64::from(device.number), self.number(*to).into(), (*n).into(), *at, *wrote] {
+                for part in [
+                    u64::from(device.number),
+                    self.number(*to).into(),
+                    (*n).into(),
+                    *at,
+                    *wrote,
+                ] {
                     text.push(b'.');
                     write_number(part, text);
                 }
@@ -116,9 +135,14 @@ impl Worker {
                 text.extend_from_slice(b"'/></message>");
             }
             Out::Typing(peer) => {
-                let to = device.peers.get(usize::from(*peer)).map_or(0, |peer| peer.to);
+                let to = device
+                    .peers
+                    .get(usize::from(*peer))
+                    .map_or(0, |peer| peer.to);
                 self.start_message(to, space, text);
-                text.extend_from_slice(b"><composing xmlns='http://jabber.org/protocol/chatstates'/></message>");
+                text.extend_from_slice(
+                    b"><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+                );
             }
             Out::Upload(count) => self.write_upload(*count, space, text),
         }
@@ -181,7 +205,8 @@ impl Worker {
             text.extend_from_slice(b"<one-time id='");
             write_number(id.into(), text);
             text.extend_from_slice(b"'>");
-            let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.bytes());
+            let key =
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.bytes());
             text.extend_from_slice(key.as_bytes());
             text.extend_from_slice(b"</one-time>");
         }
@@ -190,7 +215,10 @@ impl Worker {
 
     fn address(&self, index: u32) -> &[u8] {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        self.addresses.get(index).map(AsRef::as_ref).unwrap_or_default()
+        self.addresses
+            .get(index)
+            .map(AsRef::as_ref)
+            .unwrap_or_default()
     }
 
     pub(super) const fn number(&self, index: u32) -> u32 {
@@ -201,6 +229,10 @@ impl Worker {
 /// The digest of a body as histories have it.
 pub(super) fn hash(body: &[u8]) -> Digest {
     let hash = digest(&SHA256, body);
-    let first = hash.as_ref().first_chunk::<8>().copied().unwrap_or_default();
+    let first = hash
+        .as_ref()
+        .first_chunk::<8>()
+        .copied()
+        .unwrap_or_default();
     Digest(u64::from_be_bytes(first))
 }

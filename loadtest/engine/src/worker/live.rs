@@ -100,20 +100,35 @@ impl Worker {
 
     /// Whether to try again after a failed login; waits before.
     async fn again(&self, me: usize, error: &LineError, failures: u32) -> bool {
-        self.tally.borrow_mut().login_failure(self.stage(), error.kind());
-        let known = self.device(me).is_some_and(|device| device.borrow().epoch > 0);
+        self.tally
+            .borrow_mut()
+            .login_failure(self.stage(), error.kind());
+        let known = self
+            .device(me)
+            .is_some_and(|device| device.borrow().epoch > 0);
         if !known && (error.is_final() || failures >= TRIES) {
-            self.common.fatal.lock().get_or_insert_with(|| error.to_string());
+            self.common
+                .fatal
+                .lock()
+                .get_or_insert_with(|| error.to_string());
             self.settled(me, true);
             return false;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << failures.min(10))
+            .min(LONGEST_WAIT);
         sleep(wait / 2 + span(self.within(wait / 2))).await;
         true
     }
 
     /// A session, from its begin to its end.
-    async fn hold(&self, me: usize, mut line: Line, session: Session, begun: u64) -> Result<End, LineError> {
+    async fn hold(
+        &self,
+        me: usize,
+        mut line: Line,
+        session: Session,
+        begun: u64,
+    ) -> Result<End, LineError> {
         self.begin(me, session, begun);
         line.rest();
         let slow = self.common.scenario.slow.as_ref();
@@ -130,6 +145,10 @@ impl Worker {
             pause: None,
         }
         .await;
+        if matches!(ended, Ok(End::Over | End::Ordered(Order::Leave(_)))) {
+            // XEP-0198 4: a last answer, or what was taken comes again.
+            self.last_answer(me, &mut line);
+        }
         self.end(me, &ended);
         match ended {
             Ok(End::Over | End::Ordered(Order::Leave(_))) => {
@@ -164,8 +183,17 @@ impl Worker {
         if let Some(history) = &self.common.history {
             let node = String::new();
             history.record(&match resumed {
-                Some(h) => Event::Resume(Resume { device: number, epoch, node, h: h.into() }),
-                None => Event::Bind(Bind { device: number, epoch, node }),
+                Some(h) => Event::Resume(Resume {
+                    device: number,
+                    epoch,
+                    node,
+                    h: h.into(),
+                }),
+                None => Event::Bind(Bind {
+                    device: number,
+                    epoch,
+                    node,
+                }),
             });
         }
         drop(device);
@@ -206,10 +234,16 @@ impl Worker {
             device.resumable = None;
         }
         if let Some(history) = &self.common.history {
-            if matches!(ended, Ok(End::Over)) {
-                history.record(&Event::Drained(Drained { device: device.number }));
+            let waits = device.queue.iter().any(|out| matches!(out, Out::Message(_)));
+            if matches!(ended, Ok(End::Over)) && !waits {
+                history.record(&Event::Drained(Drained {
+                    device: device.number,
+                }));
             }
-            history.record(&Event::Unbind(Unbind { device: device.number, epoch: device.epoch }));
+            history.record(&Event::Unbind(Unbind {
+                device: device.number,
+                epoch: device.epoch,
+            }));
             for out in device.queue.iter().take(device.written) {
                 if let Out::Message(n) = out {
                     history.record(&Event::Info(Info {
@@ -226,7 +260,9 @@ impl Worker {
 
     /// What a `<resume/>` acknowledges is recorded before it is sent.
     fn resuming(&self, me: usize, resumes: bool) {
-        if let (true, Some(history), Some(device)) = (resumes, &self.common.history, self.device(me)) {
+        if let (true, Some(history), Some(device)) =
+            (resumes, &self.common.history, self.device(me))
+        {
             let device = device.borrow();
             history.record(&Event::Devack(Devack {
                 device: device.number,

@@ -22,10 +22,14 @@ pub(super) async fn messages(worker: Rc<Worker>) {
     let scenario = &worker.common.scenario;
     let load = &scenario.load;
     if let Some(prekeys) = &scenario.prekeys {
-        worker.open_loop(start, prekeys.rate * worker.share, &What::Bundles).await;
+        worker
+            .open_loop(start, prekeys.rate * worker.share, &What::Bundles)
+            .await;
     } else if let Some(logins) = &scenario.logins {
         if logins.rate > 0.0 {
-            worker.open_loop(start, logins.rate * worker.share, &What::Logins).await;
+            worker
+                .open_loop(start, logins.rate * worker.share, &What::Logins)
+                .await;
         }
     } else if load.pattern == Pattern::None {
     } else if load.arrivals == Arrivals::Closed {
@@ -42,7 +46,11 @@ pub(super) async fn messages(worker: Rc<Worker>) {
         let (calm, loud) = (share(&quiet), share(&noisy) * factor);
         let rate = load.rate * worker.share * (calm + loud);
         let what = What::Messages {
-            loud: if calm + loud > 0.0 { loud / (calm + loud) } else { 0.0 },
+            loud: if calm + loud > 0.0 {
+                loud / (calm + loud)
+            } else {
+                0.0
+            },
             quiet,
             noisy,
         };
@@ -67,7 +75,10 @@ impl Worker {
         let mut clock = match Clock::new() {
             Ok(clock) => clock,
             Err(error) => {
-                self.common.fatal.lock().get_or_insert_with(|| format!("timer: {error}"));
+                self.common
+                    .fatal
+                    .lock()
+                    .get_or_insert_with(|| format!("timer: {error}"));
                 return;
             }
         };
@@ -116,7 +127,11 @@ impl Worker {
         }
         let start = self.common.control.start(Stage::Load);
         let time = crate::control::micros(self.common.scenario.run.time);
-        let part = if start == u64::MAX { 0.0 } else { (at - float_us(start)) / float_us(time.max(1)) };
+        let part = if start == u64::MAX {
+            0.0
+        } else {
+            (at - float_us(start)) / float_us(time.max(1))
+        };
         let index = whole(part.clamp(0.0, 1.0) * float(curve.len()));
         let index = usize::try_from(index).unwrap_or(0).min(curve.len() - 1);
         curve.get(index).copied().unwrap_or(1.0)
@@ -127,7 +142,11 @@ impl Worker {
         match what {
             What::Bundles => {
                 let (by, target) = (self.any(self.devices.len()), self.any(self.devices.len()));
-                let target = if by == target { (target + 1) % self.devices.len() } else { target };
+                let target = if by == target {
+                    (target + 1) % self.devices.len()
+                } else {
+                    target
+                };
                 if let (Some(device), Ok(target)) = (self.device(by), u32::try_from(target)) {
                     let mut device = device.borrow_mut();
                     device.ask(target, due);
@@ -135,7 +154,9 @@ impl Worker {
                     drop(device);
                     self.moved(true);
                     let stage = self.stage();
-                    self.tally.borrow_mut().count(stage, crate::tally::Count::Sent);
+                    self.tally
+                        .borrow_mut()
+                        .count(stage, crate::tally::Count::Sent);
                 }
             }
             What::Logins => self.dues.add(due),
@@ -154,7 +175,11 @@ impl Worker {
     }
 
     fn any(&self, count: usize) -> usize {
-        if count == 0 { 0 } else { self.random.borrow_mut().random_range(0..count) }
+        if count == 0 {
+            0
+        } else {
+            self.random.borrow_mut().random_range(0..count)
+        }
     }
 
     /// Gives a device its next message, due at a time.

@@ -43,7 +43,12 @@ pub(super) async fn again(worker: Rc<Worker>, me: usize) {
     worker.settled(me, false);
     let control = &worker.common.control;
     control.reach(Stage::WarmUp).await;
-    let open = worker.common.scenario.logins.as_ref().is_some_and(|logins| logins.rate > 0.0);
+    let open = worker
+        .common
+        .scenario
+        .logins
+        .as_ref()
+        .is_some_and(|logins| logins.rate > 0.0);
     while worker.stage().sends() {
         let due = if open {
             tokio::select! {
@@ -63,16 +68,26 @@ impl Worker {
         let login = timeout(LOGIN_WITHIN, self.in_and_out(me, due, begun)).await;
         if let Err(error) = login.unwrap_or(Err(LineError::Deadline(LOGIN_WITHIN.as_secs()))) {
             if error.is_final() {
-                self.common.fatal.lock().get_or_insert_with(|| error.to_string());
+                self.common
+                    .fatal
+                    .lock()
+                    .get_or_insert_with(|| error.to_string());
             }
-            self.tally.borrow_mut().login_failure(self.stage(), error.kind());
+            self.tally
+                .borrow_mut()
+                .login_failure(self.stage(), error.kind());
             // What refuses at once must not be asked without end.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
 
     async fn in_and_out(&self, me: usize, due: u64, begun: u64) -> Result<(), LineError> {
-        let account = self.device(me).ok_or(LineError::Closed)?.borrow().account.clone();
+        let account = self
+            .device(me)
+            .ok_or(LineError::Closed)?
+            .borrow()
+            .account
+            .clone();
         let mut line = self.door.connect(me).await?;
         log_in(&self.door, &mut line, &account, self.how, None).await?;
         let now = self.now();

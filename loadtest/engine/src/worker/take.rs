@@ -85,7 +85,10 @@ impl Worker {
             tally.second.ack.record_us(now.saturating_sub(at));
             let due = self.common.control.stage_of(at);
             let latencies = &mut tally.at(due).latencies.ack;
-            latencies.record(span(now.saturating_sub(at)), span(now.saturating_sub(wrote)));
+            latencies.record(
+                span(now.saturating_sub(at)),
+                span(now.saturating_sub(wrote)),
+            );
             drop(tally);
             if device.is_over(n) {
                 self.moved(false);
@@ -126,7 +129,10 @@ impl Worker {
                 let mut tally = self.tally.borrow_mut();
                 tally.at(self.stage()).counters.receipts += 1;
                 let latencies = &mut tally.at(stage).latencies.receipt;
-                latencies.record(span(now.saturating_sub(at)), span(now.saturating_sub(wrote)));
+                latencies.record(
+                    span(now.saturating_sub(at)),
+                    span(now.saturating_sub(wrote)),
+                );
             }
             _ => {}
         }
@@ -146,7 +152,8 @@ impl Worker {
         };
         let mut device = device.borrow_mut();
         device.here += 1;
-        let (epoch, returned, own, slow) = (device.epoch, device.returned, device.number, device.slow);
+        let (epoch, returned, own, slow) =
+            (device.epoch, device.returned, device.number, device.slow);
         drop(device);
         let text = body(element).unwrap_or_default();
         let to = u32::try_from(me).unwrap_or(u32::MAX);
@@ -163,7 +170,8 @@ impl Worker {
                 seq: None,
             }));
         }
-        let whole = self.common.payloads.is_of(number, n, text) && self.claimed(element) == Some(number);
+        let whole =
+            self.common.payloads.is_of(number, n, text) && self.claimed(element) == Some(number);
         let mut tally = self.tally.borrow_mut();
         let counters = &mut tally.at(stage).counters;
         if !whole {
@@ -239,9 +247,18 @@ impl Worker {
             let id = Id::own(number, n.into());
             history.record(&if accepted {
                 let to = number;
-                Event::Notice(entente_history::Notice { to, id, reason: reason.clone(), epoch })
+                Event::Notice(entente_history::Notice {
+                    to,
+                    id,
+                    reason: reason.clone(),
+                    epoch,
+                })
             } else {
-                Event::Fail(Fail { from: number, id, reason: reason.clone() })
+                Event::Fail(Fail {
+                    from: number,
+                    id,
+                    reason: reason.clone(),
+                })
             });
         }
         if news {
@@ -299,17 +316,26 @@ impl Worker {
         self.marks(id, &mut marks)?;
         let number = u32::try_from(*marks.first()?).ok()?;
         let index = self.index_of(number)?;
-        if self.addresses.get(index).is_some_and(|address| **address == *bare) {
+        if self
+            .addresses
+            .get(index)
+            .is_some_and(|address| **address == *bare)
+        {
             return Some(number);
         }
         // Somebody else: rare, and worth a search.
-        let other = self.addresses.iter().position(|address| **address == *bare)?;
+        let other = self
+            .addresses
+            .iter()
+            .position(|address| **address == *bare)?;
         Some(self.number(u32::try_from(other).ok()?))
     }
 
     /// The numbers of one of our ids, after the run's tag; says how many there are.
     fn marks(&self, id: &[u8], marks: &mut [u64; 5]) -> Option<usize> {
-        let rest = id.strip_prefix(self.common.tag.as_bytes())?.strip_prefix(b".")?;
+        let rest = id
+            .strip_prefix(self.common.tag.as_bytes())?
+            .strip_prefix(b".")?;
         let mut count = 0;
         for part in rest.split(|byte| *byte == b'.') {
             let text = std::str::from_utf8(part).ok()?;

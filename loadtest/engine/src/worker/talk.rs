@@ -72,7 +72,11 @@ impl Talk<'_> {
         if let Some(order) = device.order.take() {
             return Some(End::Ordered(order));
         }
-        if !device.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !device
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             device.waker = Some(cx.waker().clone());
         }
         None

@@ -41,7 +41,10 @@ fn accounts(count: usize) -> Vec<Account> {
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: seed {SEED}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{what}: seed {SEED}"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
@@ -95,37 +98,82 @@ fn a_window_is_kept_and_everything_is_accounted_for() {
 #[test]
 fn a_stall_of_the_server_shows_in_the_latencies_of_an_open_loop() {
     let stall = (Duration::from_secs(1), Duration::from_secs(1));
-    let stub = Stub::start(Habits { stall: Some(stall), ..Habits::default() });
+    let stub = Stub::start(Habits {
+        stall: Some(stall),
+        ..Habits::default()
+    });
     let settings = ["load.arrivals=constant", "load.rate=500", "run.time=3s"];
     let scenario = scenario(&stub, "", &settings);
     let (tally, all) = run(&scenario);
     assert_eq!((all.sent, all.lost, all.unknown), (all.delivered, 0, 0));
     let due = tally.stages[2].latencies.delivery.intended.count();
-    assert!((1_490..=1_510).contains(&due), "arrivals went on while it stalled: {due}");
+    assert!(
+        (1_490..=1_510).contains(&due),
+        "arrivals went on while it stalled: {due}"
+    );
     let delivery = &tally.stages[2].latencies.delivery.intended;
     let at = |share| delivery.quantile_us(share).unwrap();
     assert!(at(0.999) > 900_000, "p99.9 {}", at(0.999));
-    assert!(at(0.9) > 600_000, "a third of all were due while it stalled: p90 {}", at(0.9));
+    assert!(
+        at(0.9) > 600_000,
+        "a third of all were due while it stalled: p90 {}",
+        at(0.9)
+    );
     assert!(at(0.5) < 300_000, "p50 {}", at(0.5));
     // A closed loop hides it, which is why it is not the measure of latency.
-    let stub = Stub::start(Habits { stall: Some(stall), ..Habits::default() });
+    let stub = Stub::start(Habits {
+        stall: Some(stall),
+        ..Habits::default()
+    });
     let closed = self::scenario(&stub, "", &["run.time=3s"]);
     let (tally, _) = run(&closed);
-    let slow = tally.stages[2].latencies.delivery.intended.quantile_us(0.99).unwrap();
+    let slow = tally.stages[2]
+        .latencies
+        .delivery
+        .intended
+        .quantile_us(0.99)
+        .unwrap();
     assert!(slow < 500_000, "{slow}");
 }
 
 #[test]
 fn what_a_server_loses_doubles_or_corrupts_is_counted_as_that() {
     for (habits, wanted) in [
-        (Habits { lose: Some(10), ..Habits::default() }, "lost"),
-        (Habits { double: Some(10), ..Habits::default() }, "duplicates"),
-        (Habits { corrupt: Some(10), ..Habits::default() }, "corrupt"),
+        (
+            Habits {
+                lose: Some(10),
+                ..Habits::default()
+            },
+            "lost",
+        ),
+        (
+            Habits {
+                double: Some(10),
+                ..Habits::default()
+            },
+            "duplicates",
+        ),
+        (
+            Habits {
+                corrupt: Some(10),
+                ..Habits::default()
+            },
+            "corrupt",
+        ),
     ] {
         let stub = Stub::start(habits);
-        let settings = ["load.arrivals=poisson", "load.rate=1000", "run.time=500ms", "run.drain=500ms"];
+        let settings = [
+            "load.arrivals=poisson",
+            "load.rate=1000",
+            "run.time=500ms",
+            "run.drain=500ms",
+        ];
         let (_, all) = run(&scenario(&stub, "", &settings));
-        let counts = [("lost", all.lost), ("duplicates", all.duplicates), ("corrupt", all.corrupt)];
+        let counts = [
+            ("lost", all.lost),
+            ("duplicates", all.duplicates),
+            ("corrupt", all.corrupt),
+        ];
         for (name, count) in counts {
             let expected = if name == wanted { all.sent / 10 } else { 0 };
             assert_eq!(count, expected, "{name} of {habits:?}: {all:?}");
@@ -137,19 +185,35 @@ fn what_a_server_loses_doubles_or_corrupts_is_counted_as_that() {
 #[test]
 fn a_server_that_dies_leaves_a_run_that_ends_and_says_so() {
     let die = Some(Duration::from_millis(300));
-    let stub = Stub::start(Habits { die, ..Habits::default() });
-    let settings = ["load.arrivals=constant", "load.rate=200", "run.time=1s", "run.drain=200ms"];
+    let stub = Stub::start(Habits {
+        die,
+        ..Habits::default()
+    });
+    let settings = [
+        "load.arrivals=constant",
+        "load.rate=200",
+        "run.time=1s",
+        "run.drain=200ms",
+    ];
     let (_, all) = run(&scenario(&stub, "", &settings));
     assert!(all.unknown > 0, "{all:?}");
     let died = all.errors.values().sum::<u64>();
     assert_eq!(died, 4, "{all:?}");
-    assert!(all.login_failures.keys().all(|kind| kind.starts_with("connect")), "{all:?}");
+    assert!(
+        all.login_failures
+            .keys()
+            .all(|kind| kind.starts_with("connect")),
+        "{all:?}"
+    );
     assert!(all.login_failures.values().sum::<u64>() >= 4);
 }
 
 #[test]
 fn the_first_login_says_what_is_wrong() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let login = |scenario: &Scenario| {
         let account = accounts(1).pop().unwrap();
         match runtime.block_on(probe(scenario, &account)) {
@@ -172,11 +236,20 @@ fn the_first_login_says_what_is_wrong() {
     std::fs::write(&file, &good.authority).unwrap();
     assert_eq!(login(&strict), "in");
 
-    let refusing = Stub::start(Habits { refuse: true, ..Habits::default() });
+    let refusing = Stub::start(Habits {
+        refuse: true,
+        ..Habits::default()
+    });
     let said = login(&scenario(&refusing, "", &[]));
-    assert!(said.ends_with("the login was refused: not-authorized"), "{said}");
+    assert!(
+        said.ends_with("the login was refused: not-authorized"),
+        "{said}"
+    );
 
-    let garbage = Stub::start(Habits { garbage: true, ..Habits::default() });
+    let garbage = Stub::start(Habits {
+        garbage: true,
+        ..Habits::default()
+    });
     let said = login(&scenario(&garbage, "", &[]));
     assert!(said.contains("no stream"), "{said}");
 
@@ -193,7 +266,10 @@ fn logins_by_rate_count_from_when_they_were_due() {
     let (tally, all) = run(&scenario(&stub, text, &["run.time=1s"]));
     assert!((30..=80).contains(&all.logins), "{all:?}");
     assert!(all.login_failures.is_empty(), "{all:?}");
-    assert_eq!(tally.stages[2].latencies.login.intended.count(), tally.stages[2].counters.logins);
+    assert_eq!(
+        tally.stages[2].latencies.login.intended.count(),
+        tally.stages[2].counters.logins
+    );
 }
 
 #[test]
@@ -203,5 +279,9 @@ fn cut_connections_come_back_and_nothing_is_lost() {
     let settings = ["load.arrivals=constant", "load.rate=200", "run.time=1s"];
     let (_, all) = run(&scenario(&stub, text, &settings));
     assert!(all.binds > 8, "{all:?}");
-    assert_eq!((all.duplicates, all.out_of_order, all.corrupt), (0, 0, 0), "{all:?}");
+    assert_eq!(
+        (all.duplicates, all.out_of_order, all.corrupt),
+        (0, 0, 0),
+        "{all:?}"
+    );
 }

@@ -58,7 +58,9 @@ pub struct Stub {
 impl Stub {
     pub fn start(habits: Habits) -> Self {
         let authority = DevAuthority::new().unwrap();
-        let tls = authority.server_config(&[DOMAIN], &["xmpp-client"]).unwrap();
+        let tls = authority
+            .server_config(&[DOMAIN], &["xmpp-client"])
+            .unwrap();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -268,7 +270,9 @@ impl Guest {
             }
             use base64::Engine as _;
             let text = entente_engine::xml::text_of(element, b"<auth", b"</auth>").unwrap();
-            let plain = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+            let plain = base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .unwrap();
             self.user = plain.split(|byte| *byte == 0).nth(1).unwrap().to_vec();
             self.authenticated = true;
             let mut users = self.house.users.borrow_mut();
@@ -303,7 +307,9 @@ impl Guest {
             mailbox.out.extend_from_slice(&self.user);
             mailbox.out.extend_from_slice(b"@stub.test/x'");
             let start = mailbox.out.len();
-            mailbox.out.extend_from_slice(element.strip_prefix(b"<message").unwrap());
+            mailbox
+                .out
+                .extend_from_slice(element.strip_prefix(b"<message").unwrap());
             if due(house.habits.corrupt) {
                 let at = memchr::memmem::find(&mailbox.out[start..], b"<body>").unwrap();
                 mailbox.out[start + at + 6] ^= 1;
@@ -315,4 +321,3 @@ impl Guest {
         }
     }
 }
-
