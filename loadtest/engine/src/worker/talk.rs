@@ -84,6 +84,8 @@ impl Talk<'_> {
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), LineError> {
         let most = self.pace.map_or(READ_BYTES, |pace| pace.bytes);
+        // What came in one flight with the end of the login is there already.
+        self.take()?;
         for _ in 0..READS {
             if let Some(pause) = &mut self.pause {
                 if pause.as_mut().poll(cx).is_pending() {
@@ -95,15 +97,20 @@ impl Talk<'_> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(read) => read?,
             };
-            let now = self.worker.now();
-            while let Some(element) = self.line.next_element()? {
-                self.worker.take(self.me, &element, now);
-            }
+            self.take()?;
             if let Some(pace) = self.pace {
                 self.pause = Some(Box::pin(sleep(pace.pause)));
             }
         }
         cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<(), LineError> {
+        let now = self.worker.now();
+        while let Some(element) = self.line.next_element()? {
+            self.worker.take(self.me, &element, now);
+        }
         Ok(())
     }
 }

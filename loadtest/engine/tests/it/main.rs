@@ -285,3 +285,14 @@ fn cut_connections_come_back_and_nothing_is_lost() {
         "{all:?}"
     );
 }
+
+/// What waited comes in one flight with the end of the login, and nothing comes after it.
+#[test]
+fn what_waited_for_a_user_who_was_away_is_taken_at_once() {
+    let stub = Stub::start(Habits::default());
+    let text = "[offline]\nshare = 1.0\naway = '700ms'\nstay = '0s'\nwithin = '0s'\n";
+    let settings = ["load.arrivals=constant", "load.rate=200", "run.time=500ms"];
+    let (tally, all) = run(&scenario(&stub, text, &settings));
+    assert_eq!((all.sent, all.lost, all.unknown), (all.delivered, 0, 0), "{all:?}");
+    assert!(tally.backlog.waits.count() > 50, "{}", tally.backlog.waits.count());
+}

@@ -157,6 +157,7 @@ struct Guest {
     user: Vec<u8>,
     authenticated: bool,
     handled: u32,
+    waited: BytesMut,
     room: Box<[u8]>,
     over: bool,
 }
@@ -173,6 +174,7 @@ async fn guest(house: Rc<House>, tls: TlsAcceptor, socket: TcpStream) {
         user: Vec::new(),
         authenticated: false,
         handled: 0,
+        waited: BytesMut::new(),
         room: vec![0; 16 * 1024].into(),
         over: false,
     };
@@ -276,13 +278,20 @@ impl Guest {
             self.user = plain.split(|byte| *byte == 0).nth(1).unwrap().to_vec();
             self.authenticated = true;
             let mut users = self.house.users.borrow_mut();
-            users.insert(self.user.clone(), Rc::clone(&self.mailbox));
+            let before = users.insert(self.user.clone(), Rc::clone(&self.mailbox));
             drop(users);
+            if let Some(before) = before {
+                self.waited = before.borrow_mut().out.split();
+            }
             self.say(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
             self.framer.restart();
         } else if element.starts_with(b"<enable") {
             self.handled = 0;
+            // In one flight with what waited while the user was away.
             self.say(b"<enabled xmlns='urn:xmpp:sm:3'/>");
+            let waited = std::mem::take(&mut self.waited);
+            self.say(&waited);
+            self.mailbox.borrow_mut().unasked = !waited.is_empty();
         }
     }
 
