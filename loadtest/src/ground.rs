@@ -15,6 +15,9 @@ use entente_probe::{Page, Role, Watch};
 use crate::node::{DOMAIN, Host, Node, NodeConfig, page};
 use crate::users::{User, enlist};
 
+/// How often the gateway is started when its ports are taken by others meanwhile.
+const START_TRIES: u32 = 3;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ground {
@@ -77,7 +80,17 @@ impl Ground {
             first: target.partner_number,
             wrong_certificate: target.push == Push::WrongCertificate,
         };
-        let node = Node::start(&config).await.context("starting the gateway")?;
+        let mut started = Node::start(&config).await;
+        // Ports are found free and then taken: others may be faster.
+        for _ in 1..START_TRIES {
+            match &started {
+                Err(error) if format!("{error:#}").contains("Address already in use") => {
+                    started = Node::start(&config).await;
+                }
+                _ => break,
+            }
+        }
+        let node = started.context("starting the gateway")?;
         let (xmpp, websocket) = node.doors();
         scenario.target.address = Some(match target.transport {
             Transport::Websocket => websocket,

@@ -32,7 +32,8 @@ pub(crate) fn parts(
     let mut parts = Vec::with_capacity(cores.len());
     for (index, &core) in cores.iter().enumerate() {
         // Even, so that pairs stay whole.
-        let share = (total * (index + 1) / cores.len() & !1) - (total * index / cores.len() & !1);
+        let even = |index: usize| (total * index / cores.len()) & !1;
+        let share = even(index + 1) - even(index);
         let last = index + 1 == cores.len();
         let own: Vec<Account> = accounts
             .by_ref()

@@ -10,7 +10,11 @@ use entente_history::{Options, Outcome, Verdict, check as judge};
 use entente_report::{FAILED, Finding, FindingKind, INVALID, RunResult, write_whole};
 
 /// Checks a folder and says what was found.
-pub(super) fn check(folder: &Path, json: Option<&Path>, allow_unfinished: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn check(
+    folder: &Path,
+    json: Option<&Path>,
+    allow_unfinished: bool,
+) -> anyhow::Result<ExitCode> {
     let options = Options {
         allow_unfinished,
         ..Options::default()
@@ -32,7 +36,9 @@ pub(super) fn add(result: &mut RunResult, folder: &Path) {
     match judge(folder, &Options::default()) {
         Ok(verdict) => {
             let violations = broken(&verdict);
-            result.figures.insert("violations".to_owned(), count(violations));
+            result
+                .figures
+                .insert("violations".to_owned(), count(violations));
             if verdict.outcome == Outcome::Vacuous {
                 result.findings.push(Finding {
                     kind: FindingKind::Note,

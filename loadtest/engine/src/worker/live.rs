@@ -234,7 +234,10 @@ impl Worker {
             device.resumable = None;
         }
         if let Some(history) = &self.common.history {
-            let waits = device.queue.iter().any(|out| matches!(out, Out::Message(_)));
+            let waits = device
+                .queue
+                .iter()
+                .any(|out| matches!(out, Out::Message(_)));
             if matches!(ended, Ok(End::Over)) && !waits {
                 history.record(&Event::Drained(Drained {
                     device: device.number,

@@ -90,6 +90,11 @@ impl Worker {
             .clone();
         let mut line = self.door.connect(me).await?;
         log_in(&self.door, &mut line, &account, self.how, None).await?;
+        self.logged_in(due, begun);
+        line.close().await
+    }
+
+    fn logged_in(&self, due: u64, begun: u64) {
         let now = self.now();
         let stage = self.stage();
         let mut tally = self.tally.borrow_mut();
@@ -100,7 +105,5 @@ impl Worker {
         let counted = tally.at(self.common.control.stage_of(due));
         let took = (now.saturating_sub(due), now.saturating_sub(begun));
         counted.latencies.login.record(span(took.0), span(took.1));
-        drop(tally);
-        line.close().await
     }
 }
