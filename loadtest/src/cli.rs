@@ -1,6 +1,7 @@
 //! The command line of `entente-loadtest`.
 
 mod judged;
+mod pages;
 mod scenarios;
 
 use std::io::{self, IsTerminal, Write};
@@ -62,6 +63,35 @@ enum Command {
         #[arg(long)]
         allow_unfinished: bool,
     },
+    /// Compares rounds of B with rounds of A, with intervals; exits with 0 whatever comes out.
+    Compare {
+        /// result.json of A, one for each round.
+        #[arg(long, required = true, num_args = 1..)]
+        a: Vec<PathBuf>,
+        /// result.json of B, one for each round.
+        #[arg(long, required = true, num_args = 1..)]
+        b: Vec<PathBuf>,
+        /// The rounds were run in turns, A B A B: compares each with its neighbour.
+        #[arg(long)]
+        in_turns: bool,
+        /// Draws it into this file too.
+        #[arg(long)]
+        html: Option<PathBuf>,
+        /// Writes it to this file too, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Draws the report of a result anew.
+    Report {
+        /// result.json.
+        result: PathBuf,
+        /// Where the page goes; by default beside it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Writes JUnit XML to this file too.
+        #[arg(long)]
+        junit: Option<PathBuf>,
+    },
     /// Unites results of generators that ran at the same time.
     Merge {
         /// Their result.json files.
@@ -82,7 +112,7 @@ enum Command {
 struct RunOptions {
     /// A name of `scenario --list`, or a file.
     scenario: String,
-    /// Where result.json goes; by default results/SCENARIO.
+    /// Where result.json and report.html go; by default results/SCENARIO.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Records every event into this folder.
@@ -148,6 +178,16 @@ pub fn main() -> anyhow::Result<ExitCode> {
             json,
             allow_unfinished,
         } => judged::check(&folder, json.as_deref(), allow_unfinished),
+        Command::Compare {
+            a,
+            b,
+            in_turns,
+            html,
+            json,
+        } => pages::compare((&a, &b), in_turns, html.as_deref(), json.as_deref()),
+        Command::Report { result, out, junit } => {
+            pages::report(&result, out.as_deref(), junit.as_deref())
+        }
         Command::Merge { results, out } => merge(&results, &out),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -215,60 +255,12 @@ fn finish(result: &RunResult, out: &Path) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let json = out.join("result.json");
     result.write(&json)?;
+    let page = out.join("report.html");
+    entente_report::write_whole(&page, entente_report::html(result)?.as_bytes())?;
     let mut to = io::stdout().lock();
-    write!(to, "{}", summary(result))?;
-    writeln!(to, "result: {}", json.display())?;
+    write!(to, "{}", pages::summary(result))?;
+    writeln!(to, "result: {}\nreport: {}", json.display(), page.display())?;
     Ok(ExitCode::from(result.exit_code()))
-}
-
-fn summary(result: &RunResult) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from("\n");
-    for figure in entente_report::FIGURES {
-        if let Some(value) = result.figures.get(figure.name) {
-            // Writing to a string cannot fail.
-            let _ok = writeln!(
-                text,
-                "  {:<34}{:>16} {}",
-                figure.name,
-                short(*value),
-                figure.unit
-            );
-        }
-    }
-    for phase in &result.phases {
-        let kinds = [
-            ("refused", &phase.counters.refused),
-            ("login failed", &phase.counters.login_failures),
-            ("error", &phase.counters.errors),
-        ];
-        for (name, counts) in kinds {
-            for (kind, count) in counts {
-                let _ok = writeln!(text, "  {} ({}): {kind}: {count}", name, phase.name);
-            }
-        }
-    }
-    for finding in &result.findings {
-        let word = if finding.invalidates {
-            "INVALID"
-        } else {
-            "note"
-        };
-        let _ok = writeln!(text, "{word}: {}", finding.detail);
-    }
-    for outcome in &result.thresholds {
-        let word = if outcome.held { "held  " } else { "MISSED" };
-        let value = outcome.value.map_or_else(|| "no data".to_owned(), short);
-        let _ok = writeln!(text, "{word} {} ({value})", outcome.text);
-    }
-    text
-}
-
-fn short(value: f64) -> String {
-    if value == value.trunc() || value.abs() >= 1_000.0 {
-        return format!("{value:.0}");
-    }
-    format!("{value:.2}")
 }
 
 fn scenario(options: &ScenarioOptions) -> anyhow::Result<ExitCode> {

@@ -39,8 +39,8 @@ impl Ground {
     /// With the step that failed.
     pub async fn lay(scenario: &mut Scenario, say: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
         let mut ground = match scenario.target.kind {
-            Kind::Start => Self::start(scenario, say).await?,
-            Kind::Entente => Self::join(scenario, say).await?,
+            Kind::Start => Box::pin(Self::start(scenario, say)).await?,
+            Kind::Entente => Box::pin(Self::join(scenario, say)).await?,
             Kind::Xmpp => Self {
                 node: None,
                 hosts: Vec::new(),

@@ -1,17 +1,27 @@
 //! What the generator itself costs: messages over TLS to a server that does next to nothing, each on
 //! a core of its own, and idle sessions. `cargo bench -p entente-engine --bench cost`.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark that goes wrong may stop"
+)]
+
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/it/stub.rs"]
 mod stub;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entente_engine::account::{Account, Secret};
 use entente_engine::control::Stage;
 use entente_engine::engine::Engine;
 use entente_engine::scenario::Scenario;
+
+use tokio::time::Instant;
 
 use stub::{DOMAIN, Habits, Stub};
 

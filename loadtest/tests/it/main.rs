@@ -1,5 +1,7 @@
 //! The program as people call it: what it says and how it exits when things are not as they should.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,9 +1,15 @@
 //! The engine against a server that behaves, and one that does not.
 
-#[expect(dead_code, reason = "the benchmark uses the rest")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod stub;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entente_engine::account::{Account, Secret};
 use entente_engine::control::Stage;
@@ -11,6 +17,7 @@ use entente_engine::engine::{Engine, EngineError, probe};
 use entente_engine::scenario::Scenario;
 use entente_engine::tally::Tally;
 use entente_report::Counters;
+use tokio::time::Instant;
 
 use stub::{DOMAIN, Habits, Stub};
 

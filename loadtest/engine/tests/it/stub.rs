@@ -23,40 +23,40 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub const DOMAIN: &str = "stub.test";
+pub(crate) const DOMAIN: &str = "stub.test";
 
 /// What it does besides.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Habits {
+pub(crate) struct Habits {
     /// Stops everything once for this long, so long after its first message.
-    pub stall: Option<(Duration, Duration)>,
+    pub(crate) stall: Option<(Duration, Duration)>,
     /// Refuses every login.
-    pub refuse: bool,
+    pub(crate) refuse: bool,
     /// Ends, with all connections, so long after its first message.
-    pub die: Option<Duration>,
+    pub(crate) die: Option<Duration>,
     /// Changes a byte in each so many messages.
-    pub corrupt: Option<u64>,
+    pub(crate) corrupt: Option<u64>,
     /// Does not deliver each so many messages.
-    pub lose: Option<u64>,
+    pub(crate) lose: Option<u64>,
     /// Delivers each so many messages twice.
-    pub double: Option<u64>,
+    pub(crate) double: Option<u64>,
     /// Sends bytes that are no stream instead of features.
-    pub garbage: bool,
+    pub(crate) garbage: bool,
     /// The thread's core.
-    pub core: Option<usize>,
+    pub(crate) core: Option<usize>,
 }
 
 /// A running server; it ends when this is dropped.
-pub struct Stub {
-    pub address: SocketAddr,
+pub(crate) struct Stub {
+    pub(crate) address: SocketAddr,
     /// The PEM of its authority.
-    pub authority: String,
+    pub(crate) authority: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Stub {
-    pub fn start(habits: Habits) -> Self {
+    pub(crate) fn start(habits: Habits) -> Self {
         let authority = DevAuthority::new().unwrap();
         let tls = authority
             .server_config(&[DOMAIN], &["xmpp-client"])
