@@ -103,6 +103,9 @@ impl Drop for Stub {
 struct Mailbox {
     out: BytesMut,
     unasked: bool,
+    /// Its connection is over, and what comes waits.
+    gone: bool,
+    waits: BytesMut,
     waker: Option<Waker>,
 }
 
@@ -215,6 +218,7 @@ async fn guest(house: Rc<House>, tls: TlsAcceptor, socket: TcpStream) {
         Poll::Pending
     })
     .await;
+    guest.mailbox.borrow_mut().gone = true;
     let _closed = guest.tls.shutdown().await;
 }
 
@@ -230,6 +234,7 @@ impl Guest {
             Frame::StreamClose => {
                 self.say(b"</stream:stream>");
                 self.over = true;
+                self.mailbox.borrow_mut().gone = true;
             }
             Frame::Stanza(element) => match kind(element) {
                 Kind::Message => self.message(element),
@@ -281,7 +286,7 @@ impl Guest {
             let before = users.insert(self.user.clone(), Rc::clone(&self.mailbox));
             drop(users);
             if let Some(before) = before {
-                self.waited = before.borrow_mut().out.split();
+                self.waited = before.borrow_mut().waits.split();
             }
             self.say(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
             self.framer.restart();
@@ -311,17 +316,21 @@ impl Guest {
             return;
         };
         let mut mailbox = mailbox.borrow_mut();
+        let gone = mailbox.gone;
+        let out = if gone {
+            &mut mailbox.waits
+        } else {
+            &mut mailbox.out
+        };
         for _ in 0..if due(house.habits.double) { 2 } else { 1 } {
-            mailbox.out.extend_from_slice(b"<message from='");
-            mailbox.out.extend_from_slice(&self.user);
-            mailbox.out.extend_from_slice(b"@stub.test/x'");
-            let start = mailbox.out.len();
-            mailbox
-                .out
-                .extend_from_slice(element.strip_prefix(b"<message").unwrap());
+            out.extend_from_slice(b"<message from='");
+            out.extend_from_slice(&self.user);
+            out.extend_from_slice(b"@stub.test/x'");
+            let start = out.len();
+            out.extend_from_slice(element.strip_prefix(b"<message").unwrap());
             if due(house.habits.corrupt) {
-                let at = memchr::memmem::find(&mailbox.out[start..], b"<body>").unwrap();
-                mailbox.out[start + at + 6] ^= 1;
+                let at = memchr::memmem::find(&out[start..], b"<body>").unwrap();
+                out[start + at + 6] ^= 1;
             }
         }
         mailbox.unasked = true;
