@@ -11,7 +11,8 @@
  *
  * What it tells, as files beside them:
  *
- *   synced     "<inode> <bytes>": of the file synced last, how long it was when that sync began
+ *   synced     "<inode> <bytes>": of the file synced last, up to where it was written when that sync
+ *              began. A file that is only being filled with zeros, *.tmp, does not count as written.
  *   retried    there if a file was synced again after a sync of it had failed
  */
 #define _GNU_SOURCE
@@ -19,13 +20,47 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int is_watched(int fd, struct stat *is) {
+/* Up to where files were written; the least recent of a few is forgotten. */
+static struct {
+    ino_t inode;
+    off_t end;
+} written[8];
+static unsigned newest;
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+
+static off_t end_of(const struct stat *is) {
+    off_t end = is->st_size;
+    pthread_mutex_lock(&writing);
+    for (unsigned at = 0; at < 8; at++)
+        if (written[at].inode == is->st_ino)
+            end = written[at].end;
+    pthread_mutex_unlock(&writing);
+    return end;
+}
+
+static void wrote(const struct stat *is, off_t end) {
+    pthread_mutex_lock(&writing);
+    unsigned at = 0;
+    while (at < 8 && written[at].inode != is->st_ino)
+        at++;
+    if (at == 8) {
+        at = newest++ % 8;
+        written[at].inode = is->st_ino;
+        written[at].end = 0;
+    }
+    if (written[at].end < end)
+        written[at].end = end;
+    pthread_mutex_unlock(&writing);
+}
+
+static int is_watched(int fd, struct stat *is, int *is_draft) {
     const char *folder = getenv("SHIM_FOLDER");
     char link[64], path[PATH_MAX];
     if (!folder || fstat(fd, is) != 0 || !S_ISREG(is->st_mode))
@@ -35,6 +70,7 @@ static int is_watched(int fd, struct stat *is) {
     if (length < 0)
         return 0;
     path[length] = 0;
+    *is_draft = length > 4 && strcmp(path + length - 4, ".tmp") == 0;
     size_t prefix = strlen(folder);
     return strncmp(path, folder, prefix) == 0 && path[prefix] == '/';
 }
@@ -69,9 +105,11 @@ static void tell(const char *name, const char *text) {
 static int synced(int fd, const char *call) {
     static ino_t failed;
     struct stat is;
+    int is_draft;
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, call);
-    if (!is_watched(fd, &is))
+    if (!is_watched(fd, &is, &is_draft))
         return real(fd);
+    off_t end = end_of(&is);
     if (failed == is.st_ino)
         tell("retried", "");
     if (is_on("slow"))
@@ -82,10 +120,10 @@ static int synced(int fd, const char *call) {
         return -1;
     }
     int outcome = real(fd);
-    if (outcome == 0) {
+    if (outcome == 0 && !is_draft) {
         char text[64];
         snprintf(text, sizeof text, "%llu %lld", (unsigned long long)is.st_ino,
-                 (long long)is.st_size);
+                 (long long)end);
         tell("synced", text);
     }
     return outcome;
@@ -97,18 +135,23 @@ int fsync(int fd) { return synced(fd, "fsync"); }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     struct stat is;
+    int is_draft;
     ssize_t (*real)(int, const void *, size_t, off64_t) =
         (ssize_t(*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
-    if (is_watched(fd, &is)) {
+    if (is_watched(fd, &is, &is_draft)) {
         if (is_on("full")) {
             errno = ENOSPC;
             return -1;
         }
-        if (take("tear")) {
+        if (!is_draft && take("tear")) {
             real(fd, bytes, count / 2, at);
             errno = EIO;
             return -1;
         }
+        ssize_t done = real(fd, bytes, count, at);
+        if (done > 0 && !is_draft)
+            wrote(&is, at + done);
+        return done;
     }
     return real(fd, bytes, count, at);
 }

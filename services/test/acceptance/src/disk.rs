@@ -254,6 +254,9 @@ impl Rig {
             .collect();
         segments.sort();
         let newest = segments.last().context("the log has no segment")?;
+        let content = fs::read(newest)?;
+        let end = content.iter().rposition(|byte| *byte != 0);
+        let end = end.map_or(0, |last| last as u64 + 1);
         let file = OpenOptions::new().write(true).open(newest)?;
         let (size, inode) = (file.metadata()?.len(), file.metadata()?.ino());
         let synced = fs::read_to_string(self.control.join("synced"))?;
@@ -263,14 +266,18 @@ impl Rig {
             of.parse() == Ok(inode) && synced <= size,
             "{synced} of {size} bytes were synced, of file {of} and not {inode}"
         );
-        let keep = self.rng.random_range(synced..=size);
+        let keep = self.rng.random_range(synced..=end.max(synced));
         file.set_len(keep)?;
+        if end < size {
+            // It was written ahead: where the disk has nothing newer, it has the zeros.
+            file.set_len(size)?;
+        }
         if self.rng.random() {
             let mut garbage = vec![0; self.rng.random_range(1..GARBAGE)];
             self.rng.fill(&mut garbage[..]);
             file.write_all_at(&garbage, keep)?;
         }
-        self.struck.cut += size - keep;
+        self.struck.cut += end.saturating_sub(keep);
         self.struck.torn += 1;
         Ok(())
     }
