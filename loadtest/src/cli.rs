@@ -1,5 +1,6 @@
 //! The command line of `entente-loadtest`.
 
+mod campaign;
 mod judged;
 mod pages;
 mod scenarios;
@@ -50,6 +51,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Runs a scenario: one of `scenario --list` by name, or a file.
     Run(Box<RunOptions>),
+    /// Makes load while the gateway is killed, stopped, restarted and cut off, and checks every message.
+    Campaign(campaign::Options),
     /// Says what scenarios there are, what one looks like, or what a file may hold.
     Scenario(ScenarioOptions),
     /// Checks the histories of a run: was anything lost, doubled, swapped, invented?
@@ -172,6 +175,7 @@ struct ScenarioOptions {
 pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(options) => run(&options),
+        Command::Campaign(options) => campaign::run(&options),
         Command::Scenario(options) => scenario(&options),
         Command::Check {
             folder,

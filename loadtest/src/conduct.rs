@@ -57,8 +57,7 @@ pub struct Order {
 pub async fn run(mut order: Order, view: &mut dyn View) -> anyhow::Result<RunResult> {
     let thresholds = thresholds(&order.scenario)?;
     if order.scenario.run.seed == 0 {
-        // 53 bits, which every reader of JSON keeps.
-        order.scenario.run.seed = (u64::from_be_bytes(entente_core::random_array()) >> 11) | 1;
+        order.scenario.run.seed = drawn_seed();
     }
     let mut draft = Draft::new(&order);
     let mut shown = Ok(());
@@ -90,6 +89,11 @@ pub async fn run(mut order: Order, view: &mut dyn View) -> anyhow::Result<RunRes
         Err(error) => draft.broke_off(format!("{error:#}")),
     }
     draft.finish(&order.scenario, &thresholds)
+}
+
+/// A seed, which is not 0: 53 bits, which every reader of JSON keeps.
+pub fn drawn_seed() -> u64 {
+    (u64::from_be_bytes(entente_core::random_array()) >> 11) | 1
 }
 
 /// Reads the thresholds of a scenario.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,6 +246,21 @@ impl Node {
         self.process.stop(STOP_WITHIN).await?;
         self.process = Process::start(self.config.clone()).await?;
         Ok(())
+    }
+
+    /// Its process, to be struck and started again.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> &Path {
+        &self.config.log
+    }
+
+    /// Ends the process and leaves its folder; says where it is.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
     }
 
     /// Ends the process in order and removes its folder; says how it ended, with the last line of

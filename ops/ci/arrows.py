@@ -54,13 +54,14 @@ CRATES = {
     "relay": (LOAD, 2),
     "report": (LOAD, 2),
     "engine": (LOAD, 4),
+    "campaign": (LOAD, 5),
     "loadtest": ("", 6),
     "signal-peer": ("ops/clients", 6),
 }
 # Stand-ins and models: no service depends on them.
 TEST_ONLY = {"kit", "model"}
 # These play clients and partners against a gateway, and may use the stand-ins in their own code.
-PLAYERS = {"acceptance", "demo", "engine", "loadtest", "signal-peer"}
+PLAYERS = {"acceptance", "campaign", "demo", "engine", "loadtest", "signal-peer"}
 
 # External crates that cost much to build, to audit or to license, and who may have them.
 # A dev-dependency is free: it ships with nothing.

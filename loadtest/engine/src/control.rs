@@ -50,6 +50,15 @@ impl Stage {
     }
 }
 
+/// Connections that are to break now, without a goodbye.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// Share of the sessions, 0 to 1.
+    pub share: f64,
+    /// Over how long they come back.
+    pub within: Duration,
+}
+
 /// The clock of a run and where it stands. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Control {

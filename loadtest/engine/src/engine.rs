@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use entente_history::{DeviceIs, Event, Recorder};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::account::Account;
-use crate::control::{Conductor, Control, Stage};
+use crate::control::{Conductor, Control, Cut, Stage};
 use crate::limits::{TooFewFiles, raise_files};
 use crate::login::{How, log_in};
 use crate::payload::Payloads;
@@ -145,6 +146,7 @@ impl Engine {
             given_up: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             seconds: Mutex::default(),
+            cuts: watch::Sender::new(None),
             fatal: Mutex::default(),
         });
         let mut threads = Vec::with_capacity(parts.len());
@@ -177,6 +179,12 @@ impl Engine {
     /// Goes on to a stage and says when, in microseconds of the run.
     pub fn enter(&self, stage: Stage) -> u64 {
         self.conductor.enter(stage)
+    }
+
+    /// Cuts connections now, whatever the stage. Who is not connected is left alone; of several cuts
+    /// within an instant, the last one counts.
+    pub fn cut(&self, cut: Cut) {
+        self.common.cuts.send_replace(Some(cut));
     }
 
     /// Devices that are connected for the first time or given up, those given up, and all.

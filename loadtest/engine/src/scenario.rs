@@ -127,11 +127,8 @@ impl Scenario {
         } else {
             overrides::apply(text, overrides)?
         };
-        scenario.check().map_err(|wrong| ScenarioError::Value {
-            file: file.to_owned(),
-            line: error::line_of(text, &wrong.key),
-            wrong,
-        })?;
+        let checked = scenario.check();
+        checked.map_err(|wrong| ScenarioError::value(file, text, wrong))?;
         Ok(scenario)
     }
 

@@ -26,10 +26,10 @@ use entente_history::Recorder;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::{Control, Stage};
+use crate::control::{Control, Cut, Stage};
 use crate::device::Device;
 use crate::login::How;
 use crate::payload::Payloads;
@@ -56,6 +56,8 @@ pub(crate) struct Common {
     pub(crate) given_up: AtomicUsize,
     /// Messages under way in all threads, for the drain.
     pub(crate) under_way: AtomicUsize,
+    /// The latest cut that was asked for from outside.
+    pub(crate) cuts: watch::Sender<Option<Cut>>,
     /// Seconds that are over.
     pub(crate) seconds: Mutex<Vec<Second>>,
     /// The first error that another try cannot mend.
@@ -186,6 +188,7 @@ impl Worker {
         tasks.spawn_local(happen::seconds(Rc::clone(self)));
         tasks.spawn_local(happen::absences(Rc::clone(self)));
         tasks.spawn_local(happen::cuts(Rc::clone(self)));
+        tasks.spawn_local(happen::cuts_from_outside(Rc::clone(self)));
         tasks.spawn_local(happen::keep_alives(Rc::clone(self)));
         self.common.control.reach(Stage::Close).await;
         for device in &self.devices {

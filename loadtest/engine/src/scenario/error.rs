@@ -59,7 +59,8 @@ pub enum ScenarioError {
 }
 
 impl ScenarioError {
-    pub(super) fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {
+    /// What a parser of TOML says, with its place; `file` is for people.
+    pub fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or(0, |span| span.start);
         let before = text.get(..at).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -70,10 +71,19 @@ impl ScenarioError {
             what: error.message().trim_end().replace('\n', "; "),
         }
     }
+
+    /// A value of a file that does not make sense, with the line that sets it.
+    pub fn value(file: &str, text: &str, wrong: Wrong) -> Self {
+        Self::Value {
+            file: file.to_owned(),
+            line: line_of(text, &wrong.key),
+            wrong,
+        }
+    }
 }
 
 /// The line on which a key of a table is set, if it is set in the plain way.
-pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
+fn line_of(text: &str, key: &str) -> Option<usize> {
     let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
     let mut inside = table.is_empty();
     for (index, line) in text.lines().enumerate() {

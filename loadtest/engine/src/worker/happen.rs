@@ -84,11 +84,21 @@ pub(super) async fn cuts(worker: Rc<Worker>) {
             () = sleep_until(control.at(at)) => {}
             _ = control.reach(Stage::Drain) => return,
         }
-        for index in 0..worker.devices.len() {
-            if worker.chance(reconnect.share) {
-                let back = worker.now() + worker.within(reconnect.within);
-                worker.order(index, Order::Cut(back));
-            }
+        worker.cut(reconnect.share, reconnect.within);
+    }
+}
+
+/// Cuts connections whenever it is asked for.
+pub(super) async fn cuts_from_outside(worker: Rc<Worker>) {
+    let mut cuts = worker.common.cuts.subscribe();
+    loop {
+        tokio::select! {
+            changed = cuts.changed() => if changed.is_err() { return },
+            _ = worker.common.control.reach(Stage::Close) => return,
+        }
+        let cut = *cuts.borrow_and_update();
+        if let Some(cut) = cut {
+            worker.cut(cut.share, cut.within);
         }
     }
 }
@@ -120,6 +130,16 @@ pub(super) async fn keep_alives(worker: Rc<Worker>) {
 }
 
 impl Worker {
+    /// Breaks a share of all connections, which come back within a span.
+    fn cut(&self, share: f64, within: Duration) {
+        for index in 0..self.devices.len() {
+            if self.chance(share) {
+                let back = self.now() + self.within(within);
+                self.order(index, Order::Cut(back));
+            }
+        }
+    }
+
     fn order(&self, index: usize, order: Order) {
         if let Some(device) = self.device(index) {
             let mut device = device.borrow_mut();

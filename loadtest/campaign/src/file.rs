@@ -1,0 +1,340 @@
+//! Campaign files: typed and strict, as scenario files are.
+
+use std::path::Path;
+use std::time::Duration;
+
+use entente_engine::scenario::{ScenarioError, Wrong, span};
+use entente_history::Minimums;
+use serde::Deserialize;
+
+use crate::between::Between;
+
+/// The history's rule for the drain allows a minute after the heal; some of it is for goodbyes.
+const AFTER_HEAL: Duration = Duration::from_secs(50);
+/// More strikes than anybody waits for.
+const MOST_ROUNDS: u32 = 100_000;
+
+/// One campaign.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Campaign {
+    /// What it models, for people.
+    #[serde(default)]
+    pub about: String,
+    /// Where faults, load and payloads come from; 0 draws one, and the report names it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Rounds of faults; each ends healed.
+    pub rounds: u32,
+    /// Length of a round, beside what restarts take.
+    #[serde(with = "span")]
+    pub round: Duration,
+    /// Load before the first fault: ten seconds or more give latency something to come back to.
+    #[serde(default = "calm", with = "span")]
+    pub calm: Duration,
+    /// Load after the last heal: twenty seconds or more show whether latency is back.
+    #[serde(default = "recovery", with = "span")]
+    pub recovery: Duration,
+    /// How long what is under way at the end is waited for. The wait ends when nothing is.
+    #[serde(default = "drain", with = "span")]
+    pub drain: Duration,
+    /// What load is made.
+    pub load: Source,
+    /// What happens to the process.
+    pub faults: Faults,
+    /// What must have happened for the campaign to prove anything.
+    #[serde(default)]
+    pub minimums: Minimums,
+}
+
+/// A scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name, or its file (from where the program runs).
+    pub scenario: String,
+    /// Keys that are set otherwise, as `load.rate=500`.
+    #[serde(default)]
+    pub set: Vec<String>,
+}
+
+/// What happens, and how often. A kind without a table does not happen.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faults {
+    /// Time from the begin of a round, or the end of a fault, to the next fault.
+    pub gap: Between,
+    /// Each round takes a part of the kinds, drawn anew, and only those happen in it: what one kind
+    /// hides, another round shows.
+    #[serde(default)]
+    pub swarm: bool,
+    /// Connections break.
+    pub cut: Option<Cuts>,
+    /// SIGKILL, and a start.
+    pub kill: Option<Kills>,
+    /// SIGTERM, an end with status 0, and a start.
+    pub restart: Option<Kills>,
+    /// SIGSTOP, and SIGCONT.
+    pub stop: Option<Stops>,
+}
+
+/// Connections break at the clients, without a goodbye.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cuts {
+    /// How often, relative to the others.
+    pub weight: u32,
+    /// Share of the connections, above 0 to 1.
+    pub share: f64,
+    /// Over how long they come back.
+    pub within: Between,
+}
+
+impl Default for Cuts {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            share: 0.5,
+            within: Between::millis(0, 500),
+        }
+    }
+}
+
+/// The process ends and is started again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kills {
+    /// How often, relative to the others.
+    pub weight: u32,
+    /// From its end to its start.
+    pub down: Between,
+}
+
+impl Default for Kills {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            down: Between::millis(0, 500),
+        }
+    }
+}
+
+/// The process stands still: to its peers it is silent, not gone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stops {
+    /// How often, relative to the others.
+    pub weight: u32,
+    /// For how long.
+    pub time: Between,
+}
+
+impl Default for Stops {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            time: Between::millis(100, 2_000),
+        }
+    }
+}
+
+const fn calm() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn recovery() -> Duration {
+    Duration::from_secs(20)
+}
+
+const fn drain() -> Duration {
+    Duration::from_secs(30)
+}
+
+impl Campaign {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], which names file, line and column.
+    pub fn read(file: &Path) -> Result<Self, ScenarioError> {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&name, &text),
+            Err(source) => Err(ScenarioError::File { file: name, source }),
+        }
+    }
+
+    /// The same from text; `file` is for errors.
+    ///
+    /// # Errors
+    /// [`ScenarioError`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let read = toml::from_str(text);
+        let campaign: Self = read.map_err(|error| ScenarioError::toml(file, text, &error))?;
+        match campaign.wrong() {
+            Some(wrong) => Err(ScenarioError::value(file, text, wrong)),
+            None => Ok(campaign),
+        }
+    }
+
+    /// The first value that makes no sense.
+    fn wrong(&self) -> Option<Wrong> {
+        let faults = &self.faults;
+        let weights = [
+            ("faults.cut.weight", faults.cut.as_ref().map(|it| it.weight)),
+            (
+                "faults.kill.weight",
+                faults.kill.as_ref().map(|it| it.weight),
+            ),
+            (
+                "faults.restart.weight",
+                faults.restart.as_ref().map(|it| it.weight),
+            ),
+            (
+                "faults.stop.weight",
+                faults.stop.as_ref().map(|it| it.weight),
+            ),
+        ];
+        let share = faults.cut.as_ref().map_or(1.0, |cut| cut.share);
+        let checks = [
+            (
+                (1..=MOST_ROUNDS).contains(&self.rounds),
+                "rounds",
+                "must be 1 to 100000",
+            ),
+            (
+                faults.gap.most() >= Duration::from_millis(1) && faults.gap.most() < self.round,
+                "faults.gap",
+                "must be at least 1ms and shorter than a round",
+            ),
+            (
+                self.recovery + self.drain <= AFTER_HEAL,
+                "drain",
+                "must be at most 50s together with recovery: all has to drain within 60s of the heal",
+            ),
+            (
+                share > 0.0 && share <= 1.0,
+                "faults.cut.share",
+                "must be above 0, and at most 1",
+            ),
+            (
+                weights.iter().any(|(_, weight)| weight.is_some()),
+                "faults",
+                "name at least one kind: cut, kill, restart or stop",
+            ),
+        ];
+        let told = |key: &str, what: &str| Wrong {
+            key: key.to_owned(),
+            what: what.to_owned(),
+        };
+        let failed = checks.iter().find(|(good, ..)| !good);
+        let none = weights.iter().find(|(_, weight)| *weight == Some(0));
+        failed.map(|(_, key, what)| told(key, what)).or_else(|| {
+            none.map(|(key, _)| told(key, "must be at least 1; leave the table out instead"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "rounds = 2\nround = '5s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '1s'\n[faults.kill]\n";
+
+    #[test]
+    fn a_file_is_read_with_what_it_leaves_out() {
+        let campaign = Campaign::parse("c.toml", GOOD).unwrap();
+        assert_eq!(campaign.faults.kill, Some(Kills::default()));
+        assert_eq!((campaign.faults.stop, campaign.seed), (None, 0));
+        assert_eq!(campaign.calm, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            (
+                "rounds = 2",
+                "runds = 2",
+                "c.toml:1:1: unknown field `runds`",
+            ),
+            ("rounds = 2\n", "", "missing field `rounds`"),
+            ("'5s'", "5", "c.toml:2:9: invalid type: integer"),
+            (
+                "'5s'",
+                "'5 parsecs'",
+                "c.toml:2:9: \"5 parsecs\" is no span",
+            ),
+            (
+                "gap = '1s'",
+                "gap = '2s..1s'",
+                "c.toml:6:7: \"2s..1s\" is no span",
+            ),
+            ("gap = '1s'", "gap = '5s'", "c.toml:6: faults.gap: must be"),
+            ("gap = '1s'", "gap = '0s'", "c.toml:6: faults.gap: must be"),
+            (
+                "[faults.kill]",
+                "[faults.maim]",
+                "c.toml:7:9: unknown field `maim`",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.kill]\nsignal = 9\n",
+                "c.toml:8:1: unknown field `signal`",
+            ),
+            ("[faults.kill]\n", "", "faults: name at least one kind"),
+            (
+                "[faults.kill]\n",
+                "[faults.kill]\nweight = 0\n",
+                "c.toml:8: faults.kill.weight: must be",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.kill]\nweight = -1\n",
+                "c.toml:8:10: invalid value",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.cut]\nshare = 0.0\n",
+                "c.toml:8: faults.cut.share: must be",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.cut]\nshare = nan\n",
+                "c.toml:8: faults.cut.share: must be",
+            ),
+            ("rounds = 2", "rounds = 0", "c.toml:1: rounds: must be"),
+            (
+                "rounds = 2",
+                "rounds = 2\nrecovery = '40s'\ndrain = '20s'",
+                "c.toml:3: drain: must be",
+            ),
+            (
+                "[load]\n",
+                "[minimums]\nkills = 3\n[load]\n",
+                "c.toml:4:1: unknown field `kills`",
+            ),
+        ];
+        for (old, new, wanted) in cases {
+            assert!(GOOD.contains(old), "{old}");
+            let said = Campaign::parse("c.toml", &GOOD.replacen(old, new, 1))
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(wanted), "{new}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_campaigns_of_the_repository_are_good() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../campaigns");
+        let mut seen = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let campaign = Campaign::read(&file.unwrap().path()).unwrap();
+            assert!(
+                campaign.minimums != Minimums::default(),
+                "{}",
+                campaign.about
+            );
+            seen += 1;
+        }
+        assert_eq!(seen, 2);
+    }
+}

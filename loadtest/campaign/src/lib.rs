@@ -1,0 +1,24 @@
+//! Campaigns: load while a process is killed, stopped, restarted and cut off, again and again; then
+//! everything heals, drains, and its history is checked.
+//!
+//! In: a [`Campaign`] file, accounts, a process that serves them. Out: a [`Report`] with the verdict on
+//! every message. The program lays the ground and says where things go.
+//!
+//! **Invariants**
+//! - A file and a seed give the same faults, in the same order and at the same places of their rounds.
+//! - Each fault is in the history from before its first effect until the process is well again.
+//! - Every campaign ends: rounds, drain and close have limits, and whatever a fault left is mended.
+//! - Held means that enough happened: a campaign that misses one of its minimums proves nothing.
+
+mod between;
+mod conduct;
+mod field;
+mod file;
+mod report;
+mod schedule;
+
+pub use between::Between;
+pub use conduct::{Order, run};
+pub use file::{Campaign, Cuts, Faults, Kills, Source, Stops};
+pub use report::Report;
+pub use schedule::{Deed, Strike, schedule};

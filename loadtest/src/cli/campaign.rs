@@ -1,0 +1,157 @@
+//! Campaigns: a file, a gateway, faults, a verdict.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use entente_campaign::{Campaign, Order, Report};
+use entente_engine::scenario::{Kind, Scenario};
+use entente_history::Outcome;
+use entente_report::{FAILED, INVALID, write_whole};
+
+use crate::ground::Ground;
+
+/// What the gateway is called in histories.
+const GATEWAY: &str = "gateway";
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The campaign's file.
+    file: PathBuf,
+    /// Where verdict.json and the histories go; by default results/NAME-RUN.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// What every choice comes from (`seed`).
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Rounds of faults (`rounds`).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: Option<u32>,
+    /// Sets a key of the scenario, as `load.rate=1000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The program `entente` (`target.program`).
+    #[arg(long, value_name = "PROGRAM")]
+    server: Option<PathBuf>,
+}
+
+/// Runs a campaign and says how it came out.
+pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let (campaign, scenario) = match read(options) {
+        Ok(read) => read,
+        Err(error) => return super::usage(&format!("{error:#}")),
+    };
+    let run = super::drawn();
+    let name = super::named(&options.file.display().to_string());
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("results").join(format!("{name}-{run}")));
+    let histories = out.join("events");
+    fs::create_dir_all(&histories).with_context(|| histories.display().to_string())?;
+    if fs::read_dir(&histories)?.next().is_some() {
+        let place = histories.display();
+        return super::usage(&format!(
+            "--out: {place} holds the histories of another campaign"
+        ));
+    }
+    if let Some(core) = scenario.run.cores.first()
+        && !entente_engine::limits::pin(*core)
+    {
+        return super::usage(&format!(
+            "run.cores: there is no core {core} for this process"
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    let conducted = conduct(&campaign, scenario, run, &out);
+    match local.block_on(&runtime, Box::pin(conducted)) {
+        Ok(report) => finish(&report, &out),
+        Err(error) => {
+            writeln!(io::stdout(), "INVALID: {error:#}")?;
+            Ok(ExitCode::from(INVALID))
+        }
+    }
+}
+
+fn read(options: &Options) -> anyhow::Result<(Campaign, Scenario)> {
+    let mut campaign = Campaign::read(&options.file)?;
+    campaign.seed = options.seed.unwrap_or(campaign.seed);
+    campaign.rounds = options.rounds.unwrap_or(campaign.rounds);
+    if campaign.seed == 0 {
+        campaign.seed = super::conduct::drawn_seed();
+    }
+    let mut set = campaign.load.set.clone();
+    set.extend_from_slice(&options.set);
+    let program = options.server.as_ref();
+    set.extend(program.map(|path| format!("target.program={}", path.display())));
+    let mut scenario = super::load(&campaign.load.scenario, &set)
+        .with_context(|| format!("load of {}", options.file.display()))?;
+    scenario.run.seed = campaign.seed;
+    if scenario.target.kind != Kind::Start {
+        bail!("target.kind: a campaign starts its own gateway: leave it at \"start\"");
+    }
+    if !scenario.sessions.manage {
+        bail!("sessions.manage: without XEP-0198 nothing is known to be accepted");
+    }
+    if scenario.logins.is_some() {
+        bail!("logins: users who only log in and out prove nothing about messages");
+    }
+    Ok((campaign, scenario))
+}
+
+async fn conduct(
+    campaign: &Campaign,
+    mut scenario: Scenario,
+    run: String,
+    out: &Path,
+) -> anyhow::Result<Report> {
+    let mut to = io::stdout();
+    let mut said = Ok(());
+    let mut say = |words: &str| {
+        if said.is_ok() {
+            said = writeln!(io::stdout(), "{words}");
+        }
+    };
+    let mut ground = tokio::select! {
+        laid = Ground::lay(&mut scenario, &mut say) => laid?,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted before load began"),
+    };
+    said?;
+    let accounts = std::mem::take(&mut ground.accounts);
+    let mut node = ground.node.take().context("no gateway was started")?;
+    let order = Order {
+        campaign,
+        scenario: &scenario,
+        accounts,
+        seed: campaign.seed,
+        run,
+        target: GATEWAY,
+        histories: &out.join("events"),
+    };
+    let ran = Box::pin(entente_campaign::run(order, node.process(), &mut to)).await;
+    fs::copy(node.log(), out.join("entente.log")).context("keeping the gateway's log")?;
+    if !matches!(&ran, Ok(report) if report.campaign != Outcome::Broken) {
+        let kept = node.keep();
+        writeln!(to, "the gateway's folder is kept: {}", kept.display())?;
+    }
+    ran
+}
+
+fn finish(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
+    let file = out.join("verdict.json");
+    write_whole(&file, &serde_json::to_vec_pretty(report)?)?;
+    let mut to = io::stdout().lock();
+    write!(to, "\n{}", report.words())?;
+    writeln!(to, "verdict: {}", file.display())?;
+    Ok(match report.campaign {
+        Outcome::Held => ExitCode::SUCCESS,
+        Outcome::Broken => ExitCode::from(FAILED),
+        Outcome::Vacuous => ExitCode::from(INVALID),
+    })
+}
