@@ -135,7 +135,13 @@ async fn conduct(
         histories: &out.join("events"),
     };
     let ran = Box::pin(entente_campaign::run(order, node.process(), &mut to)).await;
-    fs::copy(node.log(), out.join("entente.log")).context("keeping the gateway's log")?;
+    let log = out.join("entente.log");
+    fs::copy(node.log(), &log).context("keeping the gateway's log")?;
+    let errors = fs::read_to_string(&log)?.matches(" ERROR ").count();
+    if errors > 0 {
+        let log = log.display();
+        writeln!(to, "the gateway logged {errors} errors: {log}")?;
+    }
     if !matches!(&ran, Ok(report) if report.campaign != Outcome::Broken) {
         let kept = node.keep();
         writeln!(to, "the gateway's folder is kept: {}", kept.display())?;

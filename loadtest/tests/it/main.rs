@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod campaign;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
