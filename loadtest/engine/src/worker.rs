@@ -185,6 +185,7 @@ impl Worker {
             }
         }
         tasks.spawn_local(schedule::messages(Rc::clone(self)));
+        tasks.spawn_local(schedule::bundles(Rc::clone(self)));
         tasks.spawn_local(happen::seconds(Rc::clone(self)));
         tasks.spawn_local(happen::absences(Rc::clone(self)));
         tasks.spawn_local(happen::cuts(Rc::clone(self)));

@@ -16,16 +16,22 @@ const LOOK_AGAIN: f64 = 100_000.0;
 /// Arrivals made at a stretch, before connections have their turn.
 const STRETCH: u32 = 256;
 
-/// Makes messages and requests while the run wants load.
+/// Has users ask for bundles while the run wants load.
+pub(super) async fn bundles(worker: Rc<Worker>) {
+    let start = worker.common.control.reach(Stage::WarmUp).await;
+    if let Some(prekeys) = &worker.common.scenario.prekeys {
+        worker
+            .open_loop(start, prekeys.rate * worker.share, &What::Bundles)
+            .await;
+    }
+}
+
+/// Makes messages, or logins, while the run wants load.
 pub(super) async fn messages(worker: Rc<Worker>) {
     let start = worker.common.control.reach(Stage::WarmUp).await;
     let scenario = &worker.common.scenario;
     let load = &scenario.load;
-    if let Some(prekeys) = &scenario.prekeys {
-        worker
-            .open_loop(start, prekeys.rate * worker.share, &What::Bundles)
-            .await;
-    } else if let Some(logins) = &scenario.logins {
+    if let Some(logins) = &scenario.logins {
         if logins.rate > 0.0 {
             worker
                 .open_loop(start, logins.rate * worker.share, &What::Logins)
