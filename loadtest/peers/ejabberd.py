@@ -33,6 +33,7 @@ def command(place, program, options):
     """Writes the configuration; returns the command and its environment."""
     place.fill(
         "ejabberd.yml",
+        options.template,
         domain=options.domain,
         port=options.port,
         starttls_port=options.starttls_port,

@@ -61,9 +61,11 @@ class Place:
         """Removes the folder."""
         shutil.rmtree(self.folder)
 
-    def fill(self, template, **values):
-        """Writes a template of this folder with its names filled in; returns where."""
-        text = string.Template((HERE / template).read_text()).substitute(values, folder=self.folder)
+    def fill(self, template, other=None, **values):
+        """Writes a template of this folder (or another file in its place) with its names filled in;
+        returns where."""
+        source = Path(other) if other else HERE / template
+        text = string.Template(source.read_text()).substitute(values, folder=self.folder)
         file = self.folder / template
         file.write_text(text)
         return file

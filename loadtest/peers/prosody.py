@@ -8,6 +8,7 @@ def command(place, program, options):
     """Writes the configuration and the accounts; returns the command and its environment."""
     file = place.fill(
         "prosody.cfg.lua",
+        options.template,
         domain=options.domain,
         port=options.port,
         starttls_port=options.starttls_port,
