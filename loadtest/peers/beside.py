@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Loads several servers in turn with the same scenarios and sets their figures side by side.
 
-`ops/peers` builds what it needs and calls it. Servers: entente, ejabberd, prosody, relay and
-relay-gather. Scenarios:
+`ops/peers` builds what it needs and calls it. Servers: entente, ejabberd, prosody,
+prosody-lean (for idle alone), relay and relay-gather. Scenarios:
 
     pairs-1    50 pairs in a closed loop, one message of 512 bytes under way in each
     pairs-10   the same with ten under way
@@ -31,7 +31,9 @@ from pathlib import Path
 from table import COLUMNS, Table
 
 HERE = Path(__file__).resolve().parent
-SERVERS = ("entente", "ejabberd", "prosody", "relay", "relay-gather")
+SERVERS = ("entente", "ejabberd", "prosody", "prosody-lean", "relay", "relay-gather")
+# Those that differ from another in one thing alone.
+ONLY = {"prosody-lean": ["idle"]}
 SERVER_CORE = 0
 GENERATOR_CORE = 1
 PAIRS_USERS = 100
@@ -43,6 +45,8 @@ SCENARIOS = {
     # Costs need no percentiles, which need a thousand logins.
     "logins": ["login-storm", "--users", "32", "--set", 'thresholds=["errors == 0"]'],
 }
+# Options that the table speaks of.
+KEPT = ("servers", "scenarios", "rounds", "seconds", "sessions", "noise")
 # Exit statuses of the generator.
 HELD, MISSED, INVALID = 0, 99, 98
 # A run that hangs must not hang the rest: logins, warm-up and drain on top of what is measured.
@@ -182,11 +186,15 @@ def noise(result):
 def rounds(options, folder):
     """Makes all runs, and says each as it ends."""
     runs = []
-    total = options.rounds * len(options.scenarios) * len(options.servers)
+    turns = {
+        scenario: [each for each in options.servers if scenario in ONLY.get(each, SCENARIOS)]
+        for scenario in options.scenarios
+    }
+    total = options.rounds * sum(len(servers) for servers in turns.values())
     for number in range(1, options.rounds + 1):
-        turn = (number - 1) % len(options.servers)
-        for scenario in options.scenarios:
-            for server in options.servers[turn:] + options.servers[:turn]:
+        for scenario, servers in turns.items():
+            turn = (number - 1) % max(len(servers), 1)
+            for server in servers[turn:] + servers[:turn]:
                 run = load(scenario, server, number, options, folder)
                 runs.append(run)
                 print(f"{len(runs)}/{total} {said(run)}", flush=True)
@@ -247,7 +255,7 @@ def arguments():
     for text in options.variant:
         name, _, rest = text.partition("=")
         peer, _, file = rest.partition(":")
-        if peer not in SERVERS[1:3] or not Path(file).is_file() or name in SERVERS or "/" in name:
+        if peer not in ("ejabberd", "prosody") or not Path(file).is_file() or name in SERVERS or "/" in name:
             parser.error(f"--variant {text}: NAME=ejabberd:FILE or NAME=prosody:FILE, with a new name")
         options.variants[name] = (peer, Path(file).resolve())
     for kind, known in (("servers", [*SERVERS, *options.variants]), ("scenarios", SCENARIOS)):
@@ -283,7 +291,7 @@ def main():
         "baseline": "entente" if "entente" in options.servers else options.servers[0],
         "server_core": SERVER_CORE,
         "generator_core": GENERATOR_CORE,
-        **{each: getattr(options, each) for each in ("servers", "scenarios", "rounds", "seconds", "sessions", "noise")},
+        **{each: getattr(options, each) for each in KEPT},
         "runs": runs,
     }
     table = Table(facts)

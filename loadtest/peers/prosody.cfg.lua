@@ -26,6 +26,8 @@ authentication = "internal_plain"
 storage = { accounts = "internal" }
 default_storage = "memory"
 
+gc = { mode = "incremental", threshold = $threshold }
+
 c2s_stanza_size_limit = 262144
 smacks_hibernation_time = 300
 

@@ -125,6 +125,11 @@ class Table:
         self.baseline = facts["baseline"]
         self.runs = {(run["scenario"], run["server"], run["round"]): run for run in facts["runs"]}
 
+    def servers(self, scenario):
+        """Who was to run a scenario: a run that broke off is a run."""
+        ran = {server for found, server, _ in self.runs if found == scenario}
+        return [server for server in self.facts["servers"] if server in ran]
+
     def values(self, scenario, server, figure):
         """(value, is noisy) of each round that has the figure."""
         found = []
@@ -159,7 +164,7 @@ class Table:
         """Each figure and ratio, for programs."""
         found = []
         for scenario in self.facts["scenarios"]:
-            for server in self.facts["servers"]:
+            for server in self.servers(scenario):
                 for column in COLUMNS[scenario]:
                     value = self.figure(scenario, server, column.figure)
                     ratio = self.ratio(scenario, server, column.figure)
@@ -188,7 +193,7 @@ class Table:
             lines += ["", f"## {TITLES[scenario]}", "", *self.section(scenario)]
             if scenario in REMARKS:
                 lines += ["", REMARKS[scenario]]
-        used = {mark for scenario in self.facts["scenarios"] for server in self.facts["servers"]
+        used = {mark for scenario in self.facts["scenarios"] for server in self.servers(scenario)
                 for mark in self.marks(scenario, server)}  # fmt: skip
         if not self.concludes():
             used.add("~")
@@ -223,7 +228,7 @@ class Table:
         for column in COLUMNS[scenario]:
             heads += [column.title, f"/ {self.baseline}"] if column.ratio else [column.title]
         lines = [f"| {' | '.join([*heads, 'marks'])} |", "|---" * (len(heads) + 1) + "|"]
-        for server in self.facts["servers"]:
+        for server in self.servers(scenario):
             row = [server]
             for column in COLUMNS[scenario]:
                 value = self.figure(scenario, server, column.figure)
@@ -285,14 +290,18 @@ def self_test():
     broken = table(*ours, run("other", 1, 40.0), run("other", 2, 1.0, broken="it ended"), run("other", 3, 50.0))
     assert broken.ratio(*cost) == Spread(4.5, 4.0, 5.0, 2, True)
     assert not table(*ours, run("other", 1, 40.0)).ratio(*cost).concludes
-    assert table(*ours).ratio(*cost) is None and not table(*ours).concludes()
+    # Who was not to run is not missed; who failed is.
+    assert table(*ours).ratio(*cost) is None and table(*ours).servers("pairs-1") == ["entente"]
+    failed = [run("other", number, 1.0, broken="it did not start") for number in (1, 2, 3)]
+    assert table(*ours).concludes() and not table(*ours, *failed).concludes()
     # One round is a number without a spread; so many rounds need so many quiet ones.
     assert table(*ours[:1], *quiet[:1], rounds=1).ratio(*cost).written(1) == "4.0"
     assert [spread([(1.0, False)] * 2, asked).concludes for asked in (2, 3, 4, 5)] == [True, True, False, False]
     assert derived({"server_cpu_us_per_login": 400.0})["logins_per_core_second"] == 2500.0
     assert derived({"p99_ms": 1.0, "p50_ms": 1.0, "delivered": 999}) == {"p50_ms": 1.0, "delivered": 999}
     assert derived({"login_p99_ms": 1.0, "logins": 1000})["login_p99_ms"] == 1.0
-    assert table(*[run("entente", 1, 1.0, marks="!"), run("entente", 2, 1.0, marks="<!")]).marks("pairs-1", "entente") == "!<"
+    marked = table(run("entente", 1, 1.0, marks="!"), run("entente", 2, 1.0, marks="<!"))
+    assert marked.marks("pairs-1", "entente") == "!<"
 
 
 def main():
