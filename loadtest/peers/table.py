@@ -204,7 +204,7 @@ class Table:
     def preamble(self):
         """What was run, and whether it concludes anything."""
         facts = self.facts
-        rounds = "one round" if self.asked == 1 else f"{self.asked} rounds, interleaved"
+        rounds = "One round" if self.asked == 1 else f"{self.asked} interleaved rounds"
         lines = [
             f"{rounds} of {facts['seconds']} s; each server fresh for each run and alone on core "
             f"{facts['server_core']}, the generator on core {facts['generator_core']}. TLS 1.3 with full "
@@ -215,7 +215,8 @@ class Table:
             "",
         ]
         if self.concludes():
-            return [*lines, f"A run is noisy above {facts['noise']} % steal and foreign CPU; enough were not."]
+            quiet = f"Of every cost, most rounds were quiet: at most {facts['noise']} % steal and foreign CPU."
+            return [*lines, quiet]
         return [
             *lines,
             "**The machine was too noisy to conclude, or runs are missing**: cells with `~` and empty cells "
