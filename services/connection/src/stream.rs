@@ -8,6 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use entente_stanza::limits::WHITESPACE_BYTES;
 use entente_stanza::{Element, Framing, Inbound, Limits, Received, StreamCondition, StreamFault};
@@ -15,6 +16,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::DeadlinesConfig;
 use crate::wire::{Heard, Outbox, Wire};
+
+/// How long a peer may take to read the error that ends its stream.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much it may send meanwhile: what was under way, and no flood.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// One stream.
 pub(crate) struct Stream {
@@ -209,6 +215,25 @@ impl Stream {
             let deadline = Instant::now() + self.deadlines.write.get();
             // The peer may be gone by now; that is as good an end.
             let _closed = timeout_at(deadline, poll_fn(|cx| self.wire.poll_close(cx))).await;
+            if error.is_some() {
+                let by = Instant::now() + LINGER;
+                let _heard_or_not = timeout_at(by, self.linger()).await;
+            }
+        }
+    }
+
+    /// Drops what the peer still sends until it closes too. A socket that is closed with input unread
+    /// resets the connection, and the reset can overtake the error (RFC 1122 4.2.2.13).
+    async fn linger(&mut self) {
+        let mut left = LINGER_BYTES;
+        loop {
+            let mut unheard = Inbound::new(self.framing(), Limits::BEFORE_AUTH);
+            let mut heard = None;
+            let read = poll_fn(|cx| self.wire.poll_read(cx, &mut unheard, &mut heard)).await;
+            match read {
+                Ok(Some(bytes)) if bytes < left => left -= bytes,
+                _ => return,
+            }
         }
     }
 }
