@@ -243,7 +243,11 @@ impl Session {
             }
         };
         match &mut managed.asked {
-            Some(asked) => asked.last = self.inbound,
+            Some(asked) => {
+                asked.last = self.inbound;
+                // Each is answered within the patience, also while the log stands still.
+                asked.put_off = false;
+            }
             None => managed.asked = Some(Asked::at(self.inbound)),
         }
     }

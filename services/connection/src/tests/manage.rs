@@ -47,6 +47,8 @@ async fn h_follows_the_owner_and_never_runs_ahead() {
     let asked = Instant::now();
     assert_eq!(h(&client.named("a").await), "1");
     assert!(asked.elapsed() >= Duration::from_millis(200));
+    client.send(R).await;
+    assert_eq!(h(&client.element().await), "1");
     world.router.stick(false).await;
     assert_eq!(h(&client.element().await), "2");
     client.send(R).await;
