@@ -11,6 +11,7 @@
 
 mod ahead;
 mod config;
+mod direct;
 pub mod disk;
 mod files;
 mod frame;
@@ -92,7 +93,7 @@ impl SegmentLog {
         );
         if config.write_ahead {
             let bytes = config.segment_bytes.get() as u64;
-            let ahead = Ahead::start(disk, dir.join(AHEAD), bytes)
+            let ahead = Ahead::start(disk, dir.join(AHEAD), bytes, config.fsync == Fsync::Always)
                 .map_err(OpenError::io("start what writes ahead of the log"))?;
             writer.write_ahead(ahead);
         }

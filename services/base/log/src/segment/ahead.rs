@@ -33,6 +33,7 @@ struct Slot {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     bytes: u64,
+    direct: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -47,15 +48,21 @@ enum State {
 }
 
 impl Ahead {
-    /// Starts to fill files of so many bytes.
+    /// Starts to fill files of so many bytes; `direct` if each write to them will be synced.
     ///
     /// # Errors
     /// If there can be no thread.
-    pub(crate) fn start(disk: Arc<dyn Disk>, path: PathBuf, bytes: u64) -> io::Result<Self> {
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        bytes: u64,
+        direct: bool,
+    ) -> io::Result<Self> {
         let slot = Arc::new(Slot {
             disk,
             path,
             bytes,
+            direct,
             state: Mutex::new(State::Wanted),
             changed: Condvar::new(),
         });
@@ -143,7 +150,11 @@ impl Slot {
     }
 
     fn fill(&self) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.create(&self.path)?;
+        let file = if self.direct {
+            self.disk.create_direct(&self.path)?
+        } else {
+            self.disk.create(&self.path)?
+        };
         let zeros = vec![0; PIECE];
         let mut at = 0;
         while at < self.bytes {

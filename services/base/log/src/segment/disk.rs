@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::direct::Direct;
+
 /// A place with files.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Makes a folder and those above it, if they are missing.
@@ -23,6 +25,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
 
     /// Makes an empty file to read and write, in place of any that is there.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// As `create`, for a file that only grows and is synced after each write: past the system's
+    /// cache, where the file system can.
+    fn create_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.create(path)
+    }
 
     /// Opens a file to read and write.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
@@ -93,6 +101,14 @@ impl Disk for Files {
             .truncate(true)
             .open(path)?;
         Ok(Arc::new(file))
+    }
+
+    fn create_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        match Direct::create(path) {
+            Ok(file) => Ok(Arc::new(file)),
+            // It says so in several ways; what is really wrong, the other way meets as well.
+            Err(_) => self.create(path),
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -60,8 +60,9 @@ struct Full {
 /// Bytes written and synced together at most, and a batch: more does not make a sync cheaper, and
 /// the group stays in memory while a reader holds a record of it.
 const GROUP_BYTES: ByteSize = ByteSize::kib(1024);
-/// Syncs' times that are spent on gathering more appends for the next one, while many come.
-const GATHER_SYNCS: u32 = 2;
+/// Syncs' times that are spent at most on gathering more appends for the next one, while many come;
+/// the wait ends when nobody came for a quarter of it.
+const GATHER_SYNCS: u32 = 8;
 /// The longest time that is spent so: a slow disk is felt enough.
 const GATHER_MOST: Duration = Duration::from_millis(1);
 /// Bytes that have to fit before a full log takes appends again.
