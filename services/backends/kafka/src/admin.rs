@@ -1,0 +1,169 @@
+//! The topic of a log: made if it is not there, and held against its rules in any case.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::client::Context;
+use crate::error::OpenError;
+use crate::topic::{Differences, TopicRules};
+
+/// Longest that a request waits for its answer.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Longest that a topic is waited for to be as it was made: brokers learn of it one by one.
+const SETTLE: Duration = Duration::from_secs(15);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What asks the cluster for more than records.
+#[derive(Clone)]
+pub(crate) struct Admin(Arc<AdminClient<Context>>);
+
+/// What the cluster says of a topic.
+struct Found {
+    partitions: usize,
+    /// The least number of copies of any partition.
+    replicas: usize,
+    led: bool,
+}
+
+impl Admin {
+    pub(crate) fn new(client: AdminClient<Context>) -> Self {
+        Self(Arc::new(client))
+    }
+
+    /// Makes the topic if it is not there, and compares it with the rules.
+    pub(crate) async fn ensure(&self, rules: &TopicRules) -> Result<(), OpenError> {
+        let until = Instant::now() + SETTLE;
+        if self.find(rules).await?.is_none() {
+            self.create(rules).await?;
+        }
+        // A topic that was made a moment ago, by this program or another, is told of differently until
+        // every broker knows it. One that is wrong stays so.
+        loop {
+            let differences = match self.compare(rules).await? {
+                Ok(()) => return Ok(()),
+                Err(differences) => differences,
+            };
+            if Instant::now() > until {
+                let topic = rules.name.clone();
+                return Err(OpenError::Differs { topic, differences });
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn compare(&self, rules: &TopicRules) -> Result<Result<(), Differences>, OpenError> {
+        let Some(found) = self.find(rules).await? else {
+            return Ok(rules.compare(0, 0, &BTreeMap::new()));
+        };
+        let partitions = if found.led { found.partitions } else { 0 };
+        let settings = self.settings(&rules.name).await?;
+        Ok(rules.compare(partitions, found.replicas, &settings))
+    }
+
+    async fn find(&self, rules: &TopicRules) -> Result<Option<Found>, OpenError> {
+        let (client, name) = (Arc::clone(&self.0), rules.name.clone());
+        let asked = spawn_blocking(move || {
+            let metadata = client.inner().fetch_metadata(Some(&name), ANSWER)?;
+            let topics = metadata.topics().iter();
+            let topic = topics.into_iter().find(|topic| topic.name() == name);
+            match topic.map(|topic| (topic, topic.error())) {
+                None | Some((_, Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART))) => {
+                    Ok(None)
+                }
+                Some((_, Some(error))) => Err(KafkaError::MetadataFetch(error.into())),
+                Some((topic, None)) => {
+                    let copies = topic.partitions().iter().map(|each| each.replicas().len());
+                    Ok(Some(Found {
+                        partitions: topic.partitions().len(),
+                        replicas: copies.min().unwrap_or_default(),
+                        led: topic.partitions().iter().all(|each| each.leader() >= 0),
+                    }))
+                }
+            }
+        });
+        let found = asked.await.unwrap_or(Err(KafkaError::Canceled));
+        Ok(found?)
+    }
+
+    async fn create(&self, rules: &TopicRules) -> Result<(), OpenError> {
+        let (Ok(partitions), replicas) = (i32::try_from(rules.partitions), rules.replicas) else {
+            return Err(refused(rules, Code::InvalidPartitions));
+        };
+        let settings: Vec<_> = rules.settings().collect();
+        let copies = TopicReplication::Fixed(i32::from(replicas));
+        let topic = NewTopic::new(&rules.name, partitions, copies);
+        let topic = settings
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value));
+        let results = self.0.create_topics([&topic], &options()).await?;
+        match results.into_iter().next() {
+            Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(refused(rules, code)),
+            None => Err(refused(rules, Code::NoError)),
+        }
+    }
+
+    async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, OpenError> {
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let results = self.0.describe_configs(&asked, &options()).await?;
+        let mut settings = BTreeMap::new();
+        for result in results {
+            let resource = result.map_err(KafkaError::AdminOp)?;
+            for entry in resource.entries {
+                settings.extend(entry.value.map(|value| (entry.name, value)));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Lets records below `floor` go. Returns the floor that the cluster has now.
+    pub(crate) async fn delete_below(
+        &self,
+        topic: &str,
+        partition: i32,
+        floor: i64,
+    ) -> Result<Option<i64>, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Place::Offset(floor))?;
+        let done = self.0.delete_records(&list, &options()).await?;
+        let done = done.find_partition(topic, partition);
+        let Some(done) = done else { return Ok(None) };
+        done.error()?;
+        Ok(done.offset().to_raw())
+    }
+
+    /// The name that the cluster gave itself.
+    pub(crate) async fn cluster(&self) -> Option<String> {
+        let client = Arc::clone(&self.0);
+        let asked = spawn_blocking(move || client.inner().fetch_cluster_id(ANSWER));
+        asked.await.unwrap_or_default()
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(ANSWER))
+        .operation_timeout(Some(ANSWER))
+}
+
+fn refused(rules: &TopicRules, code: Code) -> OpenError {
+    OpenError::Create {
+        topic: rules.name.clone(),
+        code,
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admin")
+    }
+}

@@ -1,0 +1,48 @@
+//! Why a log in a cluster does not open.
+
+use std::io;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::topic::Differences;
+
+/// Why a log does not open. Names brokers' answers, topics and files, never a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// librdkafka does not take the settings, or a broker refused a request.
+    #[error("{0}")]
+    Client(#[from] KafkaError),
+    /// The topic is not there and cannot be made.
+    #[error("topic {topic} cannot be made: {code}")]
+    Create {
+        /// Its name.
+        topic: String,
+        /// What the cluster answered.
+        code: RDKafkaErrorCode,
+    },
+    /// The topic is there, and a log on it could lose records.
+    #[error("topic {topic} is not fit for a log: {differences}")]
+    Differs {
+        /// Its name.
+        topic: String,
+        /// Everything that is wrong.
+        differences: Differences,
+    },
+    /// A file of a secret cannot be read.
+    #[error("{file}: {source}")]
+    Secret {
+        /// The file.
+        file: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("a thread of the log does not start: {0}")]
+    Thread(io::Error),
+    /// No broker answers.
+    #[error("none of the brokers {brokers} answers")]
+    Unreachable {
+        /// Those that were asked.
+        brokers: String,
+    },
+}

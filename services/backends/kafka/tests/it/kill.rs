@@ -1,0 +1,122 @@
+//! One of three brokers is killed while appends are under way.
+//!
+//! Runs only against three brokers of `ops/kafka`, and alone: others' topics have a copy there too.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entente_core::{Offset, Span};
+use entente_kafka::{KafkaLog, Settings};
+use entente_log::{Log, LogError};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::sleep;
+
+use crate::broker::{brokers, open, settings, soon};
+use crate::or_skip;
+
+const PARTITIONS: u32 = 3;
+/// Between two appends to a partition: about 1000 a second in all.
+const PACE: Duration = Duration::from_millis(3);
+/// Appends before the kill, and after the broker is back.
+const QUIET: Duration = Duration::from_secs(2);
+/// With one broker gone: longer than the cluster takes to see it.
+const GONE: Duration = Duration::from_secs(8);
+
+fn missing() -> Option<&'static str> {
+    let three = brokers().is_some_and(|brokers| brokers.split(',').count() == 3);
+    (!three).then_some("needs three brokers: run `ops/kafka test`")
+}
+
+async fn ops_kafka(arguments: [&'static str; 2]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../ops/kafka");
+    let run = move || Command::new(script).args(arguments).status().unwrap();
+    assert!(soon(spawn_blocking(run)).await.unwrap().success());
+}
+
+/// What became of each append to a partition, in the order of the calls.
+type Outcomes = Vec<Result<Offset, LogError>>;
+
+async fn load(log: Arc<KafkaLog>, partition: u32, ends: Arc<AtomicBool>) -> Outcomes {
+    let mut waiting = Vec::new();
+    while !ends.load(Ordering::Relaxed) {
+        let batch = vec![Bytes::from(format!("{partition} {}", waiting.len()))];
+        waiting.push(log.append(partition, batch));
+        sleep(PACE).await;
+    }
+    let mut outcomes = Vec::new();
+    for append in waiting {
+        outcomes.push(soon(append).await.map(|appended| appended.first()));
+    }
+    outcomes
+}
+
+/// T143: a broker that is killed in the middle of appends takes none that was acknowledged, and changes
+/// no order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_takes_nothing_that_was_acknowledged() {
+    or_skip!(missing());
+    let settings = Settings {
+        delivery: Span::secs(60),
+        ..settings()
+    };
+    let log = Arc::new(open(&settings).await);
+    let ends = Arc::new(AtomicBool::new(false));
+    let mut loads = JoinSet::new();
+    for partition in 0..PARTITIONS {
+        let load = load(Arc::clone(&log), partition, Arc::clone(&ends));
+        loads.spawn(async move { (partition, load.await) });
+    }
+    sleep(QUIET).await;
+    ops_kafka(["kill", "2"]).await;
+    sleep(GONE).await;
+    ops_kafka(["start", "2"]).await;
+    sleep(QUIET).await;
+    ends.store(true, Ordering::Relaxed);
+    let mut appends = 0;
+    let mut unknown = 0;
+    while let Some(load) = loads.join_next().await {
+        let (partition, outcomes) = load.unwrap();
+        appends += outcomes.len();
+        unknown += outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        check(&log, partition, &outcomes).await;
+    }
+    let counts = log.counts();
+    println!("{appends} appends, {unknown} of unknown outcome, {counts:?}");
+    assert!(appends > 1_000, "{appends}");
+}
+
+/// Every acknowledged record is at its offset, and none is twice there or before an earlier one.
+async fn check(log: &KafkaLog, partition: u32, outcomes: &Outcomes) {
+    let mut stored = Vec::new();
+    let mut next = Offset::new(0);
+    while next < log.end(partition) {
+        for record in soon(log.read(partition, next, 1 << 20)).await.unwrap() {
+            next = record.offset.next();
+            stored.push((record.offset, record.payload));
+        }
+    }
+    let mut last = None;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let Ok(offset) = outcome else { continue };
+        assert!(
+            last < Some(*offset),
+            "the order of partition {partition} at {n}"
+        );
+        last = Some(*offset);
+        let found = stored.binary_search_by_key(offset, |(offset, _)| *offset);
+        let (_, payload) = &stored[found.unwrap()];
+        assert_eq!(*payload, format!("{partition} {n}"));
+    }
+    let mut payloads: Vec<_> = stored.iter().map(|(_, payload)| payload).collect();
+    payloads.sort();
+    payloads.dedup();
+    assert_eq!(
+        payloads.len(),
+        stored.len(),
+        "a record of partition {partition} is twice there"
+    );
+}

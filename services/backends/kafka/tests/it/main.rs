@@ -1,0 +1,12 @@
+//! The log against real brokers, where there are some.
+
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod places;
+#[cfg(test)]
+mod topics;
