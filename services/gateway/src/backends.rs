@@ -7,13 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entente_core::{ShardId, Span};
+use entente_core::{SealKey, ShardId, Span};
 use entente_log::{Fsync, Log, MemoryLog, OpenError, Recovered, SegmentConfig, SegmentLog};
+use entente_node::{Metrics, MetricsError, Tasks};
 use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError};
 
 use crate::config::Storage;
 
-const LOG_SCHEMES: &str = "storage.log must be `file:DIRECTORY` or `memory:`";
+#[cfg(feature = "kafka")]
+mod kafka;
+
+const LOG_SCHEMES: &str =
+    "storage.log must be `file:DIRECTORY`, `memory:` or `kafka://HOST:PORT/PREFIX`";
+#[cfg(not(feature = "kafka"))]
+const NO_KAFKA: &str =
+    "storage.log names Kafka: this program was built without the feature `kafka`";
 const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY` or `memory:`";
 
 /// Why a backend does not open.
@@ -21,10 +29,14 @@ const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY` or `memory:
 pub enum BackendError {
     /// The URL's scheme is not known.
     #[error("{0}")]
-    Scheme(&'static str),
+    Scheme(String),
     /// The folder cannot be made.
     #[error("{0}")]
     Folder(#[from] std::io::Error),
+    /// The log in a cluster does not open.
+    #[cfg(feature = "kafka")]
+    #[error("the log does not open: {0}")]
+    Kafka(#[from] entente_kafka::OpenError),
     /// The log does not open.
     #[error("the log does not open: {0}")]
     Log(#[from] OpenError),
@@ -40,14 +52,46 @@ pub struct Logs {
     pub input: Arc<dyn Log>,
     /// The wake-ups.
     pub wake: Arc<dyn Log>,
-    segments: Vec<Arc<SegmentLog>>,
+    closes: Closes,
+}
+
+/// Logs that are more than memory.
+#[derive(Debug)]
+enum Closes {
+    #[cfg(feature = "kafka")]
+    Kafka([Arc<entente_kafka::KafkaLog>; 2]),
+    Nothing,
+    Segments([Arc<SegmentLog>; 2]),
 }
 
 impl Logs {
-    /// Writes out and closes what has a file.
+    /// Publishes what the logs count, if they do, for as long as the tasks run.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn publish(&self, metrics: &Metrics, tasks: &Tasks) -> Result<(), MetricsError> {
+        match &self.closes {
+            #[cfg(feature = "kafka")]
+            Closes::Kafka(logs) => kafka::publish(logs, metrics, tasks),
+            Closes::Nothing | Closes::Segments(_) => {
+                let _nothing_to_count = (metrics, tasks);
+                Ok(())
+            }
+        }
+    }
+
+    /// Stores what is under way, and closes.
     pub async fn close(&self) {
-        for log in &self.segments {
-            log.close().await;
+        match &self.closes {
+            #[cfg(feature = "kafka")]
+            Closes::Kafka([input, wake]) => {
+                tokio::join!(input.close(), wake.close());
+            }
+            Closes::Nothing => {}
+            Closes::Segments([input, wake]) => {
+                input.close().await;
+                wake.close().await;
+            }
         }
     }
 }
@@ -71,17 +115,44 @@ pub fn fsync(text: &str) -> Result<Fsync, &'static str> {
 ///
 /// # Errors
 /// What is wrong, naming the key.
-pub fn known(storage: &Storage) -> Result<(), &'static str> {
+pub fn known(storage: &Storage) -> Result<(), String> {
     match storage.log.split_once(':') {
         Some(("memory", _)) => {}
         Some(("file", folder)) if !folder.is_empty() => {}
-        _ => return Err(LOG_SCHEMES),
+        Some(("kafka" | "kafka+tls", _)) => kafka_known(&storage.log)?,
+        _ => return Err(LOG_SCHEMES.to_owned()),
     }
     match storage.state.split_once(':') {
         Some(("memory", _)) => Ok(()),
         Some(("fjall", folder)) if !folder.is_empty() => Ok(()),
-        _ => Err(STATE_SCHEMES),
+        _ => Err(STATE_SCHEMES.to_owned()),
     }
+}
+
+/// Whether the log is one that other machines have too, so that what belongs to it has no folder.
+pub(crate) fn is_remote(storage: &Storage) -> bool {
+    let scheme = storage.log.split_once(':').map(|(scheme, _)| scheme);
+    matches!(scheme, Some("kafka" | "kafka+tls"))
+}
+
+/// Files that hold keys or passwords for a backend.
+pub(crate) fn key_files(storage: &Storage) -> Vec<PathBuf> {
+    #[cfg(feature = "kafka")]
+    if is_remote(storage) {
+        return kafka::key_files(&storage.log);
+    }
+    let _none_has_any = storage;
+    Vec::new()
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_known(url: &str) -> Result<(), String> {
+    kafka::known(url)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka_known(_: &str) -> Result<(), String> {
+    Err(NO_KAFKA.to_owned())
 }
 
 /// Makes a folder that other users cannot look into: what is kept says who writes to whom.
@@ -94,27 +165,34 @@ pub(crate) fn input(folder: &Path) -> PathBuf {
     folder.join("input")
 }
 
-/// Opens the logs.
+/// Opens the logs. What goes to a cluster is sealed under `seal`.
 ///
 /// # Errors
 /// [`BackendError`].
-pub fn logs(storage: &Storage) -> Result<Logs, BackendError> {
+pub async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, BackendError> {
     match storage.log.split_once(':') {
         Some(("memory", _)) => Ok(Logs {
             input: Arc::new(MemoryLog::new(storage.shards)),
             wake: Arc::new(MemoryLog::new(1)),
-            segments: Vec::new(),
+            closes: Closes::Nothing,
         }),
         Some(("file", folder)) => {
             let input = segment_log(storage, &input(Path::new(folder)), storage.shards)?;
             let wake = segment_log(storage, &Path::new(folder).join("wake"), 1)?;
             Ok(Logs {
-                segments: vec![Arc::clone(&input), Arc::clone(&wake)],
+                closes: Closes::Segments([Arc::clone(&input), Arc::clone(&wake)]),
                 input,
                 wake,
             })
         }
-        _ => Err(BackendError::Scheme(LOG_SCHEMES)),
+        #[cfg(feature = "kafka")]
+        Some(("kafka" | "kafka+tls", _)) => kafka::logs(storage, seal).await,
+        _ => {
+            // Its only use is a cluster's.
+            let _unsealed = seal;
+            known(storage).map_err(BackendError::Scheme)?;
+            Err(BackendError::Scheme(LOG_SCHEMES.to_owned()))
+        }
     }
 }
 
@@ -166,7 +244,7 @@ pub fn stores(storage: &Storage) -> Result<Stores, BackendError> {
                 push: Arc::new(push),
             })
         }
-        _ => Err(BackendError::Scheme(STATE_SCHEMES)),
+        _ => Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
     }
 }
 

@@ -125,7 +125,8 @@ impl Node {
         }
         let secrets = Secrets::read(&config.secrets)?;
         let ground = Ground::new(&config, secrets.seal)?;
-        let logs = backends::logs(&config.storage)?;
+        let logs = backends::logs(&config.storage, &ground.seal).await?;
+        logs.publish(&ground.metrics, &ground.tasks)?;
         let stores = backends::stores(&config.storage)?;
         let shards = router::Deps {
             log: Arc::clone(&logs.input),
@@ -257,7 +258,7 @@ impl Ground {
             callers: Callers::new(config.callers.clone(), connections, &metrics)?,
             drain,
             metrics,
-            placement: deployment::placement(&config.storage)?,
+            placement: deployment::placement(&config.storage, &seal)?,
             seal,
         })
     }

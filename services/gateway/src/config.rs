@@ -59,7 +59,9 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// The log: `file:DIRECTORY`, or `memory:` for a process that may forget everything.
+    /// The log: `file:DIRECTORY`; `kafka://HOST:PORT,HOST:PORT/PREFIX?PARAMETERS` for one in a
+    /// cluster, if the program was built with it; or `memory:` for a process that may forget
+    /// everything.
     pub log: String,
     /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`.
     pub state: String,
@@ -228,10 +230,7 @@ impl Config {
             file: file.to_owned(),
             message,
         };
-        config
-            .storage
-            .check()
-            .map_err(|message| setting(message.to_owned()))?;
+        config.storage.check().map_err(setting)?;
         config
             .drain
             .check(&config.connection.listen)
@@ -282,7 +281,7 @@ impl Config {
             *roots = folder.join(&*roots);
         }
         for url in [&mut self.storage.log, &mut self.storage.state] {
-            if let Some((scheme, path)) = url.split_once(':')
+            if let Some((scheme @ ("file" | "fjall"), path)) = url.split_once(':')
                 && !path.is_empty()
             {
                 *url = format!("{scheme}:{}", folder.join(path).display());
@@ -300,9 +299,9 @@ fn key_of(line: &str) -> String {
 }
 
 impl Storage {
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
         if !(1..=1024).contains(&self.shards) {
-            return Err("storage.shards must be 1 to 1024");
+            return Err("storage.shards must be 1 to 1024".to_owned());
         }
         crate::backends::fsync(&self.fsync)?;
         crate::backends::known(self)

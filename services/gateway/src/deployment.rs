@@ -1,14 +1,16 @@
 //! What is fixed when a deployment is created: the number of shards and the key of the placement.
 //!
 //! Kept beside the log, for it belongs to it: with another placement every account would be looked
-//! for in the wrong shard, so a start that does not match is refused.
+//! for in the wrong shard, so a start that does not match is refused. A log in a cluster has nothing
+//! beside it. There the key of the placement comes from the key that seals records, without which the
+//! log cannot be read anyway, and the number of shards is held against the partitions of the topic.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use entente_core::{Placement, random_array};
+use entente_core::{Placement, SealKey, random_array};
 use serde::{Deserialize, Serialize};
 
 use crate::backends;
@@ -50,11 +52,17 @@ pub enum DeploymentError {
     },
 }
 
+/// What the key of a placement is drawn from, beside the key that seals.
+const PLACEMENT_LABEL: &[u8] = b"entente placement\0";
+
 /// Reads the placement of a deployment, or creates it with the first start.
 ///
 /// # Errors
 /// [`DeploymentError`].
-pub fn placement(storage: &Storage) -> Result<Placement, DeploymentError> {
+pub fn placement(storage: &Storage, seal: &SealKey) -> Result<Placement, DeploymentError> {
+    if backends::is_remote(storage) {
+        return Ok(Placement::new(storage.shards, &seal.tag(PLACEMENT_LABEL)));
+    }
     let Some(folder) = storage.log.strip_prefix("file:") else {
         return Ok(Placement::new(storage.shards, &random_array()));
     };
@@ -142,6 +150,10 @@ mod tests {
     use super::*;
     use entente_core::{AccountId, PartnerId};
 
+    fn seal() -> SealKey {
+        SealKey::new(&[1; 32])
+    }
+
     #[test]
     fn another_number_of_shards_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -152,13 +164,16 @@ mod tests {
             ..Storage::default()
         };
         let account = AccountId::new(PartnerId::new(1).unwrap(), 99);
-        let first = placement(&storage).unwrap().of_account(account);
-        assert_eq!(placement(&storage).unwrap().of_account(account), first);
+        let first = placement(&storage, &seal()).unwrap().of_account(account);
+        assert_eq!(
+            placement(&storage, &seal()).unwrap().of_account(account),
+            first
+        );
         let other = Storage {
             shards: 5,
             ..storage
         };
-        let refused = placement(&other);
+        let refused = placement(&other, &seal());
         assert!(matches!(
             refused,
             Err(DeploymentError::Shards {
@@ -198,6 +213,25 @@ mod tests {
         found
     }
 
+    /// Nodes of one deployment place accounts alike, without a file between them.
+    #[test]
+    fn a_log_in_a_cluster_places_by_the_sealing_key() {
+        let storage = Storage {
+            log: "kafka://b:1/p".to_owned(),
+            shards: 64,
+            ..Storage::default()
+        };
+        let place = |key: u8| {
+            let placement = placement(&storage, &SealKey::new(&[key; 32])).unwrap();
+            let account = |number| AccountId::new(PartnerId::new(1).unwrap(), number);
+            (0..64)
+                .map(|n| placement.of_account(account(n)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(place(1), place(1));
+        assert_ne!(place(1), place(2));
+    }
+
     #[test]
     fn a_comparison_creates_nothing() {
         let folder = tempfile::tempdir().unwrap();
@@ -214,8 +248,8 @@ mod tests {
     async fn a_comparison_beside_a_running_node_says_what_differs_and_touches_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let good = storage(folder.path(), 4);
-        placement(&good).unwrap();
-        let logs = backends::logs(&good).unwrap();
+        placement(&good, &seal()).unwrap();
+        let logs = backends::logs(&good, &seal()).await.unwrap();
         let before = files(folder.path());
         compare(&good).unwrap();
         let said = compare(&storage(folder.path(), 8)).unwrap_err().to_string();
@@ -229,11 +263,15 @@ mod tests {
     async fn a_log_without_its_placement_gets_no_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(folder.path(), 4);
-        placement(&storage).unwrap();
-        backends::logs(&storage).unwrap().close().await;
+        placement(&storage, &seal()).unwrap();
+        backends::logs(&storage, &seal())
+            .await
+            .unwrap()
+            .close()
+            .await;
         let file = file_of(&folder.path().join("log"));
         std::fs::remove_file(&file).unwrap();
-        for refused in [compare(&storage).err(), placement(&storage).err()] {
+        for refused in [compare(&storage).err(), placement(&storage, &seal()).err()] {
             assert!(matches!(refused, Some(DeploymentError::Missing(_))));
         }
         assert!(!file.exists());

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::backends;
 use crate::config::Config;
 
 /// What nobody but the owner may have: all that is not "the owner, or the group by reading".
@@ -65,7 +66,12 @@ pub fn check(config: &Config) -> Result<Vec<GroupReads>, KeyFileError> {
         &config.connection.tls.key,
         &config.push.key,
     ];
-    for file in keys.into_iter().chain(&config.push.publish) {
+    let backends = backends::key_files(&config.storage);
+    for file in keys
+        .into_iter()
+        .chain(&config.push.publish)
+        .chain(&backends)
+    {
         told.extend(look(file)?);
     }
     Ok(told)

@@ -1,0 +1,146 @@
+//! The log of a cluster: its URL, and the two topics that a deployment has.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entente_core::SealKey;
+use entente_kafka::{Counts, KafkaLog, Misrouted, Settings, TopicRules};
+use entente_node::{Counters, Label, LabelValue, Metrics, MetricsError, Tasks};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{BackendError, Closes, Logs};
+use crate::config::Storage;
+
+/// The topic of the stanzas, a partition a shard.
+const INPUT: &str = "input";
+/// The topic of the wake-ups.
+const WAKE: &str = "wake";
+/// How often what the logs count is published.
+const PUBLISH: Duration = Duration::from_secs(2);
+
+/// Which log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Topic(&'static str);
+
+impl Label for Topic {
+    const NAME: &'static str = "topic";
+
+    fn value(&self) -> LabelValue {
+        LabelValue::Word(self.0)
+    }
+}
+
+/// What became of records, or why they are not ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct What(&'static str);
+
+impl Label for What {
+    const NAME: &'static str = "what";
+
+    fn value(&self) -> LabelValue {
+        LabelValue::Word(self.0)
+    }
+}
+
+/// Whether the URL can be used.
+pub(super) fn known(url: &str) -> Result<(), String> {
+    Settings::from_url(url)
+        .map(drop)
+        .map_err(|error| format!("storage.log: {error}"))
+}
+
+/// Files of keys and passwords that the URL names.
+pub(super) fn key_files(url: &str) -> Vec<PathBuf> {
+    let settings = Settings::from_url(url).ok();
+    let files = settings.iter().flat_map(Settings::key_files);
+    files.map(Path::to_path_buf).collect()
+}
+
+/// Opens both topics.
+pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, BackendError> {
+    let scheme = |error| BackendError::Scheme(format!("storage.log: {error}"));
+    let settings = Settings::from_url(&storage.log).map_err(scheme)?;
+    let open = async |suffix, partitions| {
+        let rules = TopicRules::of_log(&settings, suffix, partitions);
+        let log = KafkaLog::open(&settings, &rules, seal.clone()).await?;
+        tracing::info!(topic = rules.name, partitions, "log opened");
+        Ok::<_, BackendError>(Arc::new(log))
+    };
+    let (input, wake) = (open(INPUT, storage.shards).await?, open(WAKE, 1).await?);
+    Ok(Logs {
+        closes: Closes::Kafka([Arc::clone(&input), Arc::clone(&wake)]),
+        input,
+        wake,
+    })
+}
+
+/// Publishes what both logs count, until the tasks end.
+pub(super) fn publish(
+    [input, wake]: &[Arc<KafkaLog>; 2],
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<(), MetricsError> {
+    let published = Published {
+        records: metrics.counters(
+            "entente_kafka_records",
+            "Records handed to brokers, by outcome",
+        )?,
+        misrouted: metrics.counters(
+            "entente_kafka_records_misrouted",
+            "Records found where they do not belong, not handed out",
+        )?,
+        replaced: metrics.counters(
+            "entente_kafka_producers_replaced",
+            "Producers that ended by a fatal error",
+        )?,
+    };
+    let logs = [(INPUT, Arc::clone(input)), (WAKE, Arc::clone(wake))];
+    let ends = tasks.cancelled();
+    tasks.spawn("log counts", async move {
+        let mut told = [Counts::default(), Counts::default()];
+        let mut ticks = interval(PUBLISH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = ends.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            for ((topic, log), told) in logs.iter().zip(&mut told) {
+                let now = log.counts();
+                published.tell(topic, told, &now);
+                *told = now;
+            }
+        }
+    });
+    Ok(())
+}
+
+struct Published {
+    records: Counters<(Topic, What)>,
+    misrouted: Counters<(Topic, What)>,
+    replaced: Counters<(Topic,)>,
+}
+
+impl Published {
+    /// Adds what came since.
+    fn tell(&self, topic: &'static str, before: &Counts, now: &Counts) {
+        let label = |what| (Topic(topic), What(what));
+        let records = [
+            ("acknowledged", now.acknowledged - before.acknowledged),
+            ("unknown", now.unknown - before.unknown),
+        ];
+        for (what, more) in records {
+            self.records.add(label(what), more);
+        }
+        for why in Misrouted::ALL {
+            let of = |counts: &Counts| {
+                let found = counts.misrouted.iter().find(|(each, _)| *each == why);
+                found.map_or(0, |(_, count)| *count)
+            };
+            self.misrouted.add(label(why.label()), of(now) - of(before));
+        }
+        self.replaced
+            .add((Topic(topic),), now.replaced - before.replaced);
+    }
+}
