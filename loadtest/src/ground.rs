@@ -74,6 +74,7 @@ impl Ground {
             core: target.core,
             folder: target.folder.clone().unwrap_or_else(std::env::temp_dir),
             fsync: target.fsync.clone(),
+            log: target.log.clone(),
             extra: target.config.clone(),
             algorithm: Algorithm::EdDsa,
             partners: scenario.sessions.partners,

@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub folder: PathBuf,
     /// When its log is synced.
     pub fsync: String,
+    /// Its log, if that is not in the folder.
+    pub log: Option<String>,
     /// Lines of configuration that are appended.
     pub extra: String,
     /// How the partners sign.
@@ -205,7 +207,7 @@ impl Node {
         fs::write(path.join("partners.toml"), records)?;
         let file = path.join("entente.toml");
         let text = fs::read_to_string(&file)?;
-        fs::write(&file, settings(&text, &config.fsync, &config.extra))?;
+        fs::write(&file, settings(&text, config))?;
         ports.release();
         let arguments = [
             "-c".into(),
@@ -347,8 +349,12 @@ pub fn page(address: SocketAddr) -> Page {
 }
 
 /// What `init` wrote, with the limits out of the way that hold back a single account.
-fn settings(text: &str, fsync: &str, extra: &str) -> String {
-    let text = text.replace("fsync = \"always\"", &format!("fsync = \"{fsync}\""));
+fn settings(text: &str, config: &NodeConfig) -> String {
+    let NodeConfig { fsync, extra, .. } = config;
+    let log = config.log.as_deref().unwrap_or("file:data/log");
+    let text = text
+        .replace("fsync = \"always\"", &format!("fsync = \"{fsync}\""))
+        .replace("log = \"file:data/log\"", &format!("log = \"{log}\""));
     format!(
         r#"{text}
 [connection.limits]
@@ -367,9 +373,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sync_setting_is_replaced_and_limits_are_appended() {
-        let text = settings("fsync = \"always\"   # why\n", "never", "[x]");
-        assert!(text.starts_with("fsync = \"never\"   # why\n"));
+    fn the_log_and_its_sync_are_replaced_and_limits_are_appended() {
+        let config = |log: Option<&str>| NodeConfig {
+            program: PathBuf::new(),
+            core: 0,
+            folder: PathBuf::new(),
+            fsync: "never".to_owned(),
+            log: log.map(str::to_owned),
+            extra: "[x]".to_owned(),
+            algorithm: Algorithm::EdDsa,
+            partners: 1,
+            first: 7,
+            wrong_certificate: false,
+        };
+        let given = "log = \"file:data/log\"   # what\nfsync = \"always\"   # why\n";
+        let text = settings(given, &config(Some("kafka://b:1/p")));
+        assert!(text.starts_with("log = \"kafka://b:1/p\"   # what\nfsync = \"never\"   # why\n"));
+        let text = settings(given, &config(None));
+        assert!(text.starts_with("log = \"file:data/log\"   # what\n"));
         assert!(text.contains("bind_burst") && text.ends_with("[x]\n"));
     }
 }

@@ -152,6 +152,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         core: options.server_core,
         folder,
         fsync: options.fsync.clone(),
+        log: None,
         extra: options.extra.clone(),
         algorithm: options.algorithm.into(),
         partners: 1,

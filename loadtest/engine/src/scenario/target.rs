@@ -47,6 +47,10 @@ pub struct Target {
     pub core: usize,
     /// `start`: when its log is synced: always, a span such as 5ms, or never.
     pub fsync: String,
+    /// `start`: its log, as `storage.log` takes it; by default in its fresh folder. One in a cluster
+    /// needs a name that no run had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
     /// `start`: where its fresh folder is made; by default the system's folder for such.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -90,6 +94,7 @@ impl Default for Target {
             program: None,
             core: 0,
             fsync: "always".to_owned(),
+            log: None,
             folder: None,
             config: String::new(),
             enlist: None,
