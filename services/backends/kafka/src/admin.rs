@@ -19,6 +19,8 @@ use crate::topic::{Differences, TopicRules};
 const ANSWER: Duration = Duration::from_secs(15);
 /// Longest that a topic is waited for to be as it was made: brokers learn of it one by one.
 const SETTLE: Duration = Duration::from_secs(15);
+/// The same of one that was there: another program may have made it a moment ago.
+const SETTLED: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -41,10 +43,13 @@ impl Admin {
 
     /// Makes the topic if it is not there, and compares it with the rules.
     pub(crate) async fn ensure(&self, rules: &TopicRules) -> Result<(), OpenError> {
-        let until = Instant::now() + SETTLE;
-        if self.find(rules).await?.is_none() {
+        let patience = if self.find(rules).await?.is_some() {
+            SETTLED
+        } else {
             self.create(rules).await?;
-        }
+            SETTLE
+        };
+        let until = Instant::now() + patience;
         // A topic that was made a moment ago, by this program or another, is told of differently until
         // every broker knows it. One that is wrong stays so.
         loop {
