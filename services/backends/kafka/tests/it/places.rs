@@ -144,7 +144,8 @@ async fn records_of_others_at_the_end_hold_up_no_start() {
     assert_eq!(texts(&records), ["first"]);
 }
 
-/// Another process lets records go and appends: who waits here learns of both.
+/// T146: what is gone is told, never skipped. Another process lets records go and appends, and who waits
+/// here learns of both.
 #[tokio::test]
 async fn two_processes_see_each_other() {
     or_skip!(missing());
