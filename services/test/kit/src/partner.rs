@@ -6,7 +6,7 @@
 mod push;
 mod signer;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub use push::{GatewayTrust, PushCounts, PushDesk, PushMode, PushRefusal};
+pub use push::{GatewayTrust, PushCall, PushCounts, PushDesk, PushMode, PushRefusal};
 pub use signer::{Algorithm, Claims, Signer, SignerError, encode};
 
 /// Where a partner publishes its keys (the framework's path).
@@ -131,6 +131,18 @@ impl Partner {
     pub fn base_url(&self, host: &str) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{host}:{}", self.address.port())
+    }
+
+    /// Its base URL by its own address.
+    pub fn own_url(&self) -> String {
+        let host = match self.address.ip() {
+            // It listens everywhere, so here too.
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        self.base_url(&host)
     }
 
     /// The `iss` of its tokens.

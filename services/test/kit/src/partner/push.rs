@@ -1,9 +1,10 @@
 //! The partner's push endpoint: verifies what the gateway signed, and counts.
 //!
-//! Verified against the gateway's own JWKS, as a partner would: `iss`, `aud`, `exp`, a life of at
-//! most an hour, RS256 by `kid`. What does not verify is refused with 401 and counted apart.
+//! Verified against the gateway's own JWKS, as a partner would: `iss`, `aud`, `exp`, `jti`, a life of
+//! at most an hour, RS256 by `kid`. What does not verify is refused with 401 and counted apart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
@@ -60,16 +61,29 @@ pub struct PushCounts {
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushRefusal {
-    /// No bearer token, or one that does not verify.
+    /// No bearer token, or one that does not verify by a key of the gateway.
     #[error("the token does not verify")]
     Token,
     /// The body is not `{"to": …}`.
     #[error("the body is not a wake-up")]
     Body,
-    /// The gateway's keys could not be fetched, or lack the key named.
-    #[error("the gateway's key is not known")]
+    /// The gateway's keys could not be fetched.
+    #[error("the gateway's keys are not known")]
     Key,
 }
+
+/// A call of the endpoint, as its witness is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushCall {
+    /// The visible id to wake, as the body says; none if the body is no wake-up.
+    pub to: Option<String>,
+    /// The gateway's id of the wake-up (`jti`), the same on every attempt; or why the call was
+    /// refused.
+    pub verified: Result<String, PushRefusal>,
+}
+
+/// Told of each call before it is answered; see [`PushDesk::set_witness`].
+type Witness = Arc<dyn Fn(&PushCall) + Send + Sync>;
 
 #[derive(Deserialize)]
 struct Body {
@@ -80,16 +94,25 @@ struct Body {
 struct Claims {
     iat: u64,
     exp: u64,
+    jti: String,
 }
 
 /// The endpoint's state.
-#[derive(Debug)]
 pub struct PushDesk {
     mode: Mutex<PushMode>,
     trust: Mutex<Option<GatewayTrust>>,
     keys: Mutex<Option<JwkSet>>,
     per_user: Mutex<HashMap<String, u64>>,
     counts: watch::Sender<PushCounts>,
+    witness: Mutex<Option<Witness>>,
+}
+
+impl std::fmt::Debug for PushDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushDesk")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for PushDesk {
@@ -100,6 +123,7 @@ impl Default for PushDesk {
             keys: Mutex::default(),
             per_user: Mutex::default(),
             counts: watch::Sender::new(PushCounts::default()),
+            witness: Mutex::default(),
         }
     }
 }
@@ -121,6 +145,23 @@ impl PushDesk {
         *self.keys.lock() = None;
     }
 
+    /// Fetches the gateway's keys now, so that no call meets a gateway that is down meanwhile.
+    ///
+    /// # Errors
+    /// [`PushRefusal::Key`] if nobody said who the gateway is, or it does not answer with a key set.
+    pub async fn learn(&self) -> Result<(), PushRefusal> {
+        let trust = self.trust.lock().clone().ok_or(PushRefusal::Key)?;
+        let set = fetch(&trust).await?;
+        *self.keys.lock() = Some(set);
+        Ok(())
+    }
+
+    /// Tells somebody of each call that is verified or refused, before it is answered; of those that
+    /// [`PushMode::Hang`] and [`PushMode::Refuse`] fail, nobody. `None` ends it.
+    pub fn set_witness(&self, witness: Option<Witness>) {
+        *self.witness.lock() = witness;
+    }
+
     /// Totals, and a way to wait until they change.
     pub fn counts(&self) -> watch::Receiver<PushCounts> {
         self.counts.subscribe()
@@ -138,22 +179,36 @@ impl PushDesk {
 
     /// Verifies a call and counts it.
     pub(crate) async fn take(&self, bearer: Option<&str>, body: &[u8]) -> Result<(), PushRefusal> {
-        let outcome = self.verify(bearer, body).await;
-        match &outcome {
-            Ok(visible) => {
+        let to = serde_json::from_slice(body).ok().map(|body: Body| body.to);
+        let verified = self.verify(bearer).await.and_then(|wake| match &to {
+            Some(_) => Ok(wake),
+            None => Err(PushRefusal::Body),
+        });
+        let call = PushCall { to, verified };
+        // Not while it is locked: whoever is told may wait for a disk.
+        let witness = self.witness.lock().clone();
+        if let Some(witness) = witness {
+            witness(&call);
+        }
+        match (call.verified, call.to) {
+            (Ok(_), Some(visible)) => {
                 let mut users = self.per_user.lock();
-                if users.len() < MAX_COUNTED || users.contains_key(visible) {
-                    *users.entry(visible.clone()).or_default() += 1;
+                if users.len() < MAX_COUNTED || users.contains_key(&visible) {
+                    *users.entry(visible).or_default() += 1;
                 }
                 drop(users);
                 self.counts.send_modify(|counts| counts.verified += 1);
+                Ok(())
             }
-            Err(_) => self.counts.send_modify(|counts| counts.refused += 1),
+            (refused, _) => {
+                self.counts.send_modify(|counts| counts.refused += 1);
+                refused.map(drop)
+            }
         }
-        outcome.map(|_| ())
     }
 
-    async fn verify(&self, bearer: Option<&str>, body: &[u8]) -> Result<String, PushRefusal> {
+    /// Checks a token; gives the id of its wake-up.
+    async fn verify(&self, bearer: Option<&str>) -> Result<String, PushRefusal> {
         let token = bearer.ok_or(PushRefusal::Token)?;
         let trust = self.trust.lock().clone().ok_or(PushRefusal::Key)?;
         let kid = decode_header(token)
@@ -171,8 +226,7 @@ impl PushDesk {
         if claims.exp.saturating_sub(claims.iat) > MAX_LIFE_SECONDS {
             return Err(PushRefusal::Token);
         }
-        let body: Body = serde_json::from_slice(body).map_err(|_| PushRefusal::Body)?;
-        Ok(body.to)
+        Ok(claims.jti)
     }
 
     async fn key(&self, trust: &GatewayTrust, kid: &str) -> Result<DecodingKey, PushRefusal> {
@@ -181,13 +235,17 @@ impl PushDesk {
             return Ok(key);
         }
         // Not known: the gateway may have rotated.
-        let answer = trust.target.fetch(&trust.path).await;
-        let answer = answer.map_err(|_| PushRefusal::Key)?;
-        let set: JwkSet = serde_json::from_slice(answer.body()).map_err(|_| PushRefusal::Key)?;
-        let key = find(&set, kid).ok_or(PushRefusal::Key);
+        let set = fetch(trust).await?;
+        let key = find(&set, kid).ok_or(PushRefusal::Token);
         *self.keys.lock() = Some(set);
         key
     }
+}
+
+async fn fetch(trust: &GatewayTrust) -> Result<JwkSet, PushRefusal> {
+    let answer = trust.target.fetch(&trust.path).await;
+    let answer = answer.map_err(|_| PushRefusal::Key)?;
+    serde_json::from_slice(answer.body()).map_err(|_| PushRefusal::Key)
 }
 
 fn find(set: &JwkSet, kid: &str) -> Option<DecodingKey> {

@@ -5,9 +5,13 @@ use bytes::Bytes;
 use entente_core::Timestamp;
 use http::StatusCode;
 use http_body_util::Full;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{Algorithm, GatewayTrust, JWKS_PATH, PUSH_PATH, Partner, PartnerConfig, PushMode};
+use super::{
+    Algorithm, GatewayTrust, JWKS_PATH, PUSH_PATH, Partner, PartnerConfig, PushCall, PushMode,
+    PushRefusal,
+};
 use crate::http::HttpTarget;
 use crate::trust::{DevAuthority, Trust};
 
@@ -38,6 +42,7 @@ fn token(gateway: &Partner, change: impl FnOnce(&mut Value)) -> String {
     let now = Timestamp::now().secs();
     let mut claims = json!({
         "iss": "gateway", "aud": "https://partner.test", "iat": now, "exp": now + 3600,
+        "jti": "w1",
     });
     change(&mut claims);
     gateway.signer().sign(&gateway.header(), &claims).unwrap()
@@ -81,6 +86,7 @@ async fn a_wake_up_that_does_not_verify_is_refused() {
         token(&gateway, |claims| claims["iss"] = json!("nobody")),
         token(&gateway, |claims| claims["exp"] = json!(1)),
         token(&gateway, |claims| claims["iat"] = json!(1)),
+        token(&gateway, |claims| claims["jti"] = Value::Null),
         token(&stranger, |_| {}),
         "rubbish".to_owned(),
     ];
@@ -91,7 +97,42 @@ async fn a_wake_up_that_does_not_verify_is_refused() {
     let good = token(&gateway, |_| {});
     assert_eq!(call(&partner, &good, "{}").await, StatusCode::BAD_REQUEST);
     let counts = *partner.push().counts().borrow();
-    assert_eq!((counts.verified, counts.refused), (0, 7));
+    assert_eq!((counts.verified, counts.refused), (0, 8));
+}
+
+/// Each call with its id, and those that do not verify as such; keys that are known are not asked for.
+#[tokio::test]
+async fn a_witness_is_told_of_each_call_before_it_is_answered() {
+    let (partner, gateway) = pair().await;
+    partner.push().learn().await.unwrap();
+    let told: Arc<Mutex<Vec<PushCall>>> = Arc::default();
+    let witness = Arc::clone(&told);
+    partner.push().set_witness(Some(Arc::new(move |call| {
+        witness.lock().push(call.clone())
+    })));
+    let good = token(&gateway, |_| {});
+    let wrong = token(&gateway, |claims| claims["iss"] = json!("nobody"));
+    for (token, body) in [
+        (&good, r#"{"to":"ada"}"#),
+        (&good, "{}"),
+        (&wrong, r#"{"to":"ada"}"#),
+    ] {
+        call(&partner, token, body).await;
+    }
+    let call = |to: Option<&str>, verified| PushCall {
+        to: to.map(str::to_owned),
+        verified,
+    };
+    let wanted = [
+        call(Some("ada"), Ok("w1".to_owned())),
+        call(None, Err(PushRefusal::Body)),
+        call(Some("ada"), Err(PushRefusal::Token)),
+    ];
+    assert_eq!(*told.lock(), wanted);
+    assert_eq!(gateway.jwks_calls(), 1);
+    partner.push().set_witness(None);
+    self::call(&partner, &good, r#"{"to":"ada"}"#).await;
+    assert_eq!(told.lock().len(), 3);
 }
 
 #[tokio::test]
