@@ -92,12 +92,20 @@ pub enum CheckError {
 /// A history that cannot be read to its end, with file and line. What a killed process leaves is
 /// no error, but makes the verdict vacuous unless the options allow it.
 pub fn check(dir: &Path, options: &Options) -> Result<Verdict, CheckError> {
-    let paths = files(dir)?;
+    check_files(&files(dir)?, options)
+}
+
+/// Checks some files of a history: those of processes whose devices write to nobody else's.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_files(paths: &[PathBuf], options: &Options) -> Result<Verdict, CheckError> {
     let mut scan = Scan::new(options);
-    for path in &paths {
+    for path in paths {
         scan.file(path)?;
     }
-    scan.paths.clone_from(&paths);
+    scan.paths = paths.to_vec();
     scan.finish().map_err(CheckError::Spill)?;
     let spilled_bytes = scan.spill.spilled();
     let mut recovery = Recovery::default();
@@ -111,7 +119,7 @@ pub fn check(dir: &Path, options: &Options) -> Result<Verdict, CheckError> {
     }
     recovery.judge(&mut scan);
     count_faults(&mut scan);
-    conclude(scan, &paths, spilled_bytes)
+    conclude(scan, paths, spilled_bytes)
 }
 
 /// Faults are told of in every file whose process heard of them, and counted once.
@@ -173,6 +181,17 @@ fn conclude(scan: Scan<'_>, paths: &[PathBuf], spilled_bytes: u64) -> Result<Ver
         })
     {
         vacuous.push("nothing happened".into());
+    }
+    let idle: Vec<String> = rules
+        .iter()
+        .filter(|(_, tally)| tally.judged == 0 && tally.unjudged == 0)
+        .map(|(rule, _)| format!("{rule:?}"))
+        .collect();
+    if !idle.is_empty() {
+        notes.push(format!(
+            "nothing happened that these rules judge: {}",
+            idle.join(", ")
+        ));
     }
     let broken = rules.values().any(|tally| tally.broken > 0);
     let outcome = if broken {

@@ -16,7 +16,7 @@ mod render;
 mod verdict;
 mod write;
 
-pub use check::{CheckError, Options, check};
+pub use check::{CheckError, Options, check, check_files};
 pub use event::{
     Bind, Block, Deliver, Devack, DeviceIs, Drained, Event, Fail, Fault, Handled, Heal,
     IdentityChange, Info, Invoke, Note, Notice, Passed, Prekey, Push, Receipt, ReceiptKind, Resume,
