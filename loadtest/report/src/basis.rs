@@ -51,6 +51,10 @@ pub(crate) struct Basis {
     pub(crate) descriptors: Option<Slope>,
     /// Promises that were broken.
     pub(crate) violations: Option<u64>,
+    /// What the history checker had to judge R10 and R12 by.
+    pub(crate) receipts_judged: Option<u64>,
+    pub(crate) pushes_judged: Option<u64>,
+    pub(crate) wakes_judged: Option<u64>,
 }
 
 /// What processes spent in a part.
@@ -75,6 +79,9 @@ impl Basis {
     pub(crate) fn of(run: &RunResult) -> Result<Self, histogram::Error> {
         let mut basis = Self {
             violations: run.verdict.as_ref().map(|verdict| verdict.violations),
+            receipts_judged: counted(run, "receipts"),
+            pushes_judged: counted(run, "pushes"),
+            wakes_judged: counted(run, "wakes_due"),
             most: Most::of(run),
             ..Self::default()
         };
@@ -108,6 +115,16 @@ impl Basis {
         (basis.memory, basis.descriptors) = slopes(run);
         Ok(basis)
     }
+}
+
+/// A count of the checker's report, or of those of all generators; none if no report has it.
+fn counted(run: &RunResult, name: &str) -> Option<u64> {
+    let report = &run.verdict.as_ref()?.report;
+    let reports = report
+        .as_array()
+        .map_or(std::slice::from_ref(report), Vec::as_slice);
+    let count = |report: &serde_json::Value| report.get("counts")?.get(name)?.as_u64();
+    reports.iter().filter_map(count).reduce(u64::saturating_add)
 }
 
 impl Most {

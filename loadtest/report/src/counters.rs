@@ -15,7 +15,7 @@ pub struct Counters {
     pub acked: u64,
     /// Messages that the server answered with an error, by condition.
     pub refused: BTreeMap<String, u64>,
-    /// Sends whose outcome is not known, because the connection ended first.
+    /// Sends and requests whose outcome was not known at the end: neither acknowledged nor answered.
     pub unknown: u64,
     /// Messages that reached a receiver, first copies alone.
     pub delivered: u64,
@@ -31,6 +31,9 @@ pub struct Counters {
     pub corrupt: u64,
     /// Receipts that came back.
     pub receipts: u64,
+    /// Messages of which the gateway itself said that their recipients' devices acknowledged them.
+    #[serde(default)]
+    pub delivered_receipts: u64,
     /// Logins that ended with a session.
     pub logins: u64,
     /// Logins that did not, by reason.
@@ -57,6 +60,7 @@ impl Counters {
             (&mut self.out_of_order, other.out_of_order),
             (&mut self.corrupt, other.corrupt),
             (&mut self.receipts, other.receipts),
+            (&mut self.delivered_receipts, other.delivered_receipts),
             (&mut self.logins, other.logins),
             (&mut self.resumes, other.resumes),
             (&mut self.binds, other.binds),

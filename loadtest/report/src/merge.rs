@@ -19,6 +19,18 @@ use crate::{
 /// Farthest apart that generators of one run may have started: a day.
 const FARTHEST_MS: u64 = 86_400_000;
 
+/// Keys of a scenario in which generators of one run differ: which one it is, where it runs, and who
+/// its users are.
+const OWN_KEYS: [(&str, &[&str]); 4] = [
+    ("run", &["cores", "part"]),
+    (
+        "target",
+        &["partner", "partner_number", "process", "metrics"],
+    ),
+    ("target.accounts", &["first", "password", "user"]),
+    ("sessions", &["sources"]),
+];
+
 /// Why results cannot be united.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
@@ -90,6 +102,7 @@ fn same(one: &RunResult, other: &RunResult) -> Result<(), MergeError> {
         let texts: Vec<&str> = outcomes.map(|outcome| outcome.text.as_str()).collect();
         texts.join(", ")
     };
+    let (line, line_of_other) = differ(&one.scenario.text, &other.scenario.text);
     for (what, one, other) in [
         ("run", one.run.clone(), other.run.clone()),
         (
@@ -97,12 +110,8 @@ fn same(one: &RunResult, other: &RunResult) -> Result<(), MergeError> {
             one.scenario.name.clone(),
             other.scenario.name.clone(),
         ),
-        (
-            "scenario's text",
-            one.scenario.text.clone(),
-            other.scenario.text.clone(),
-        ),
         ("seed", one.seed.to_string(), other.seed.to_string()),
+        ("scenario's text", line, line_of_other),
         ("server", one.server.name.clone(), other.server.name.clone()),
         ("thresholds", texts(one), texts(other)),
     ] {
@@ -118,6 +127,36 @@ fn same(one: &RunResult, other: &RunResult) -> Result<(), MergeError> {
         });
     }
     Ok(())
+}
+
+/// The first lines in which two scenarios differ, each behind its table; empty if none do.
+fn differ(one: &str, other: &str) -> (String, String) {
+    let (mut one, mut other) = (shared(one).into_iter(), shared(other).into_iter());
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return Default::default(),
+            (one, other) if one == other => {}
+            (one, other) => return (one.unwrap_or_default(), other.unwrap_or_default()),
+        }
+    }
+}
+
+/// The lines of a scenario, as the program writes it, without the generator's own keys.
+fn shared(text: &str) -> Vec<String> {
+    let mut table = "";
+    let mut kept = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_end_matches(']');
+            continue;
+        }
+        let key = line.split(" = ").next().unwrap_or_default();
+        let own = |(of, keys): &(&str, &[&str])| *of == table && keys.contains(&key);
+        if !OWN_KEYS.iter().any(own) {
+            kept.push(format!("[{table}] {line}"));
+        }
+    }
+    kept
 }
 
 /// Moves all times of a result that began later, and puts empty steps before its own.

@@ -185,110 +185,116 @@ pub static FIGURES: &[Figure] = &[
         "Logins in each second of the parts for logins",
         |b| rate(b.login.logins, b.login_us),
     ),
-    worked(
+    plain(
         "sent",
-        "",
         Neither,
         "Messages sent, in all parts of the run",
         |b| Some(float(b.all.sent)),
     ),
-    worked(
+    plain(
         "delivered",
-        "",
         Neither,
         "Messages that reached a receiver, first copies alone, in all parts",
         |b| Some(float(b.all.delivered)),
     ),
-    worked(
+    plain(
         "acked",
-        "",
         Neither,
         "Messages that the server took over, in all parts",
         |b| Some(float(b.all.acked)),
     ),
-    worked(
+    plain(
         "receipts",
-        "",
         Neither,
         "Receipts that came back, in all parts",
         |b| Some(float(b.all.receipts)),
     ),
-    worked(
+    plain(
+        "delivered_receipts",
+        Neither,
+        "Messages of which the gateway said that their recipients' devices acknowledged them, in all parts",
+        |b| Some(float(b.all.delivered_receipts)),
+    ),
+    plain(
         "logins",
-        "",
         Neither,
         "Logins that ended with a session, in all parts",
         |b| Some(float(b.all.logins)),
     ),
-    worked(
-        "resumes",
-        "",
-        Neither,
-        "Sessions resumed, in all parts",
-        |b| Some(float(b.all.resumes)),
-    ),
-    worked(
+    plain("resumes", Neither, "Sessions resumed, in all parts", |b| {
+        Some(float(b.all.resumes))
+    }),
+    plain(
         "lost",
-        "",
         Lower,
         "Messages that the server took over and nobody received",
         |b| Some(float(b.all.lost)),
     ),
-    worked(
+    plain(
         "duplicated",
-        "",
         Lower,
         "Second copies that a user would have seen",
         |b| Some(float(b.all.duplicates)),
     ),
-    worked(
+    plain(
         "wire_copies",
-        "",
         Neither,
         "Second copies that the protocol allows, because the first was not acknowledged",
         |b| Some(float(b.all.wire_copies)),
     ),
-    worked(
+    plain(
         "out_of_order",
-        "",
         Lower,
         "Messages that arrived before an earlier one of the same pair",
         |b| Some(float(b.all.out_of_order)),
     ),
-    worked(
+    plain(
         "corrupt",
-        "",
         Lower,
         "Messages that arrived changed, or that nobody sent",
         |b| Some(float(b.all.corrupt)),
     ),
-    worked(
+    plain(
         "unknown",
-        "",
-        Neither,
-        "Sends whose outcome nobody knows, because the connection ended first",
+        Lower,
+        "Sends and requests whose outcome nobody knew at the end: neither acknowledged nor answered",
         |b| Some(float(b.all.unknown)),
     ),
-    worked(
+    plain(
         "refused",
-        "",
         Lower,
         "Messages that the server answered with an error",
         |b| Some(float(b.all.refusals())),
     ),
-    worked(
+    plain(
         "errors",
-        "",
         Lower,
         "Failed logins and all other errors, refused messages not included",
         |b| Some(float(b.all.failures())),
     ),
-    worked(
+    plain(
         "violations",
-        "",
         Lower,
         "Promises that the history checker found broken",
         |b| b.violations.map(float),
+    ),
+    plain(
+        "receipts_judged",
+        Neither,
+        "Delivered receipts that the history checker judged (R10)",
+        |b| b.receipts_judged.map(float),
+    ),
+    plain(
+        "pushes_judged",
+        Neither,
+        "Calls of push endpoints that the history checker judged (R12)",
+        |b| b.pushes_judged.map(float),
+    ),
+    plain(
+        "wakes_judged",
+        Neither,
+        "Absences in which somebody was due to be woken, that the history checker judged (R12)",
+        |b| b.wakes_judged.map(float),
     ),
     worked(
         "server_cpu_us_per_message",
@@ -311,9 +317,8 @@ pub static FIGURES: &[Figure] = &[
         "The part of it in the kernel, by the kernel's ticks",
         |b| each(b.server_load, |s| s.system_us, b.load.delivered),
     ),
-    worked(
+    plain(
         "server_switches_per_message",
-        "",
         Lower,
         "Context switches of the server for each message delivered in the load",
         |b| each(b.server_load, |s| s.switches, b.load.delivered),
@@ -353,16 +358,14 @@ pub static FIGURES: &[Figure] = &[
         "Most resident memory of all server processes together",
         |b| b.most.rss.map(float),
     ),
-    worked(
+    plain(
         "server_max_descriptors",
-        "",
         Lower,
         "Most open file descriptors of all server processes together",
         |b| b.most.descriptors.map(float),
     ),
-    worked(
+    plain(
         "server_max_threads",
-        "",
         Lower,
         "Most threads of all server processes together",
         |b| b.most.threads.map(f64::from),
@@ -438,6 +441,16 @@ const fn latency(
         says,
         source: Source::Latency(share, of),
     }
+}
+
+/// A figure without a unit.
+const fn plain(
+    name: &'static str,
+    better: Better,
+    says: &'static str,
+    of: fn(&Basis) -> Option<f64>,
+) -> Figure {
+    worked(name, "", better, says, of)
 }
 
 const fn worked(

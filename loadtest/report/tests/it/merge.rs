@@ -88,6 +88,26 @@ fn what_does_not_belong_together_is_refused() {
     assert_eq!(merge([]), Err(MergeError::Nothing));
 }
 
+/// Two generators are parts of one run, on cores of their own, with users of their own.
+#[test]
+fn a_generators_own_keys_may_differ_and_no_others() {
+    let with = |text: &str| {
+        let mut result = sample::result();
+        result.scenario.text = text.to_owned();
+        result
+    };
+    let text = "[run]\npart = 0\ntime = \"5s\"\n\n[target]\npartner_number = 7\n";
+    let one = with(text);
+    let mut other = with(&text.replace("part = 0", "part = 1").replace('7', "8"));
+    other.generators[0].name = "g1".to_owned();
+    assert!(merge([one.clone(), other.clone()]).is_ok());
+    other.scenario.text = text.replace("5s", "6s");
+    assert_eq!(
+        merge([one, other]).unwrap_err().to_string(),
+        "scenario's text differs: `[run] time = \"5s\"` and `[run] time = \"6s\"`: not results of one run"
+    );
+}
+
 #[test]
 fn a_finer_series_takes_the_coarser_steps() {
     let one = sample::result();
