@@ -246,11 +246,8 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let local = tokio::task::LocalSet::new();
-    let mut result = local.block_on(&runtime, Box::pin(conduct::run(order, view.as_mut())))?;
+    let result = local.block_on(&runtime, Box::pin(conduct::run(order, view.as_mut())))?;
     drop(view);
-    if let Some(folder) = &options.history {
-        judged::add(&mut result, folder);
-    }
     finish(&result, &out)
 }
 
@@ -328,7 +325,13 @@ fn load(name: &str, overrides: &[String]) -> Result<Scenario, ScenarioError> {
         Some((known, text)) => {
             Scenario::parse(&format!("{known}.toml (built in)"), text, overrides)
         }
-        None => Scenario::read(Path::new(name), overrides),
+        None => match scenarios::UNSERVED.iter().find(|(known, _)| *known == name) {
+            Some(&(known, why)) if !Path::new(name).is_file() => Err(ScenarioError::Unserved {
+                name: known.to_owned(),
+                why,
+            }),
+            _ => Scenario::read(Path::new(name), overrides),
+        },
     }
 }
 

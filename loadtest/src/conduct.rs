@@ -7,13 +7,14 @@
 mod watchman;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use entente_engine::account::Account;
 use entente_engine::control::Stage;
-use entente_engine::engine::{Engine, probe};
-use entente_engine::scenario::{Pattern, Scenario};
+use entente_engine::engine::{Engine, Supplies, probe};
+use entente_engine::scenario::{Pattern, Payload, Scenario};
 use entente_history::{Header, Writer, WriterOptions};
 use entente_probe::{Config, Probe, Sampler};
 use entente_report::{Finding, FindingKind, RunResult, Threshold};
@@ -22,6 +23,7 @@ use tokio::time::{Instant, interval};
 
 use crate::ground::Ground;
 use crate::outcome::Draft;
+use crate::signal::Signal;
 use crate::view::View;
 
 use watchman::Watchman;
@@ -88,6 +90,7 @@ pub async fn run(mut order: Order, view: &mut dyn View) -> anyhow::Result<RunRes
         }
         Err(error) => draft.broke_off(format!("{error:#}")),
     }
+    draft.history();
     draft.finish(&order.scenario, &thresholds)
 }
 
@@ -120,7 +123,16 @@ async fn go(
     let recorder = history.as_ref().map(Writer::recorder);
     let (watch, pages) = ground.watch(&scenario.target)?;
     view.say(&format!("{} users connect", accounts.len()))?;
-    let engine = Engine::start(scenario, accounts, scenario.run.seed, recorder.clone())?;
+    if scenario.load.payload == Payload::Signal {
+        view.say("opening Signal sessions")?;
+    }
+    let supplies = Supplies {
+        accounts,
+        seed: scenario.run.seed,
+        history: recorder.clone(),
+        sealing: Some(Arc::new(Signal)),
+    };
+    let engine = Engine::start(scenario, supplies)?;
     draft.begin();
     let (sampler, probe) = Sampler::new(Config {
         origin: engine.control().at(0),
@@ -155,14 +167,15 @@ async fn go(
     for error in errors {
         draft.broke_off(error);
     }
-    if let Some(history) = history
-        && let Err(error) = history.close()
-    {
-        draft.finding(Finding {
-            kind: FindingKind::HistoryTruncated,
-            detail: error.to_string(),
-            invalidates: true,
-        });
+    if let Some(history) = history {
+        draft.history = Some(history.path().to_owned());
+        if let Err(error) = history.close() {
+            draft.finding(Finding {
+                kind: FindingKind::HistoryTruncated,
+                detail: error.to_string(),
+                invalidates: true,
+            });
+        }
     }
     ended
 }

@@ -79,6 +79,7 @@ impl Ground {
             algorithm: Algorithm::EdDsa,
             partners: scenario.sessions.partners,
             first: target.partner_number,
+            others: String::new(),
             wrong_certificate: target.push == Push::WrongCertificate,
         };
         let mut started = Node::start(&config).await;
@@ -99,7 +100,7 @@ impl Ground {
         });
         scenario.target.domain = DOMAIN.to_owned();
         for host in node.partners() {
-            host.trust(node.enlistment()?, DOMAIN);
+            host.trust(node.enlistment()?, DOMAIN).await?;
         }
         let users = scenario.sessions.users;
         say(&format!("enlisting {users} users"));
@@ -135,7 +136,7 @@ impl Ground {
         ));
         let door = HttpTarget::tls(door, &target.domain, &Trust::Anyone)?;
         for host in &hosts {
-            host.trust(door.clone(), &target.domain);
+            host.trust(door.clone(), &target.domain).await?;
         }
         let prefix = format!("load-{}", scenario.run.part);
         let users = enlist(door, &hosts, &prefix, scenario.sessions.users).await;

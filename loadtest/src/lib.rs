@@ -18,5 +18,6 @@ pub mod node;
 pub mod outcome;
 pub mod report;
 pub mod scenario;
+pub mod signal;
 pub mod users;
 pub mod view;

@@ -53,6 +53,8 @@ pub struct NodeConfig {
     pub partners: u16,
     /// The number of the first.
     pub first: u16,
+    /// Records of partners that run elsewhere.
+    pub others: String,
     /// Whether the partners' push endpoints show a certificate for another host.
     pub wrong_certificate: bool,
 }
@@ -117,33 +119,39 @@ impl Host {
 
     /// Where it is woken.
     fn push(&self) -> String {
-        self.elsewhere
-            .as_ref()
-            .unwrap_or(&self.partner)
-            .base_url("127.0.0.1")
+        self.elsewhere.as_ref().unwrap_or(&self.partner).own_url()
     }
 
-    /// Has the push endpoint believe the gateway behind a door.
-    pub fn trust(&self, target: HttpTarget, domain: &str) {
-        self.partner.push().set_trust(GatewayTrust {
+    /// Has the push endpoint believe the gateway behind a door, whose keys it fetches.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub async fn trust(&self, target: HttpTarget, domain: &str) -> anyhow::Result<()> {
+        let desk = self.partner.push();
+        desk.set_trust(GatewayTrust {
             target,
             path: GATEWAY_JWKS.to_owned(),
             issuer: format!("https://{domain}"),
             audience: self.push(),
         });
+        desk.learn()
+            .await
+            .with_context(|| format!("fetching https://{domain}{GATEWAY_JWKS}"))
     }
 
     /// The record that a gateway needs of it.
     pub fn record(&self) -> String {
-        let number = self.number;
-        let algorithm = self.partner.signer().algorithm().name();
-        let (keys, push, issuer) = (
-            self.partner.base_url("127.0.0.1"),
-            self.push(),
-            self.partner.issuer(),
-        );
-        format!(
-            r#"[[partner]]
+        let algorithm = self.partner.signer().algorithm();
+        let keys = self.partner.own_url();
+        record(self.number, algorithm, &keys, &self.push())
+    }
+}
+
+/// The record that a gateway needs of a partner: where its keys are, and where it is woken.
+pub fn record(number: PartnerId, algorithm: Algorithm, keys: &str, push: &str) -> String {
+    let (issuer, algorithm) = (issuer(number.number()), algorithm.name());
+    format!(
+        r#"[[partner]]
 number = {number}
 name = "load-{number}"
 kind = "partner"
@@ -159,8 +167,7 @@ bundles_per_minute = 10000000
 messages_per_second = 10000000
 sessions = 1000000
 "#
-        )
-    }
+    )
 }
 
 fn issuer(number: u16) -> String {
@@ -204,7 +211,7 @@ impl Node {
             bail!("init: {}", String::from_utf8_lossy(&init.stderr));
         }
         let records: String = partners.iter().map(Host::record).collect();
-        fs::write(path.join("partners.toml"), records)?;
+        fs::write(path.join("partners.toml"), records + &config.others)?;
         let file = path.join("entente.toml");
         let text = fs::read_to_string(&file)?;
         fs::write(&file, settings(&text, config))?;
@@ -303,6 +310,11 @@ impl Node {
     /// Where clients connect: over TLS, and by WebSocket.
     pub const fn doors(&self) -> (SocketAddr, SocketAddr) {
         (self.xmpp, self.websocket)
+    }
+
+    /// Where users enlist, as an address.
+    pub const fn https(&self) -> SocketAddr {
+        self.http
     }
 
     /// What it publishes, for a probe.

@@ -1,17 +1,19 @@
 //! The result of a run, gathered while it goes on.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use entente_core::Timestamp;
 use entente_engine::control::Stage;
 use entente_engine::engine::Engine;
 use entente_engine::scenario::{Arrivals, Kind, Pattern, Scenario};
 use entente_engine::tally::{Second, Tally};
+use entente_history::check_files;
 use entente_kit::partner::PushCounts;
 use entente_probe::{Host, Seen};
 use entente_report::{
     Counters, Finding, FindingKind, Generator, Histogram, Latencies, Machine, Outcome, Packed,
-    Phase, PhaseKind, Point, RunResult, SCHEMA, Series, Server, Threshold,
+    Phase, PhaseKind, Point, RunResult, SCHEMA, Series, Server, Threshold, Verdict,
 };
 
 use crate::conduct::Order;
@@ -29,6 +31,8 @@ pub struct Draft {
     result: RunResult,
     stages: Vec<(Stage, u64, u64)>,
     server_ended: bool,
+    /// The file of the run's history, once it is closed.
+    pub(crate) history: Option<PathBuf>,
 }
 
 impl Draft {
@@ -70,6 +74,7 @@ impl Draft {
             },
             stages: Vec::new(),
             server_ended: false,
+            history: None,
         }
     }
 
@@ -196,6 +201,9 @@ impl Draft {
                 });
             }
         }
+        for left in tallies.iter().flat_map(|tally| &tally.left) {
+            self.note(left.clone());
+        }
         if let Some(p99) = late.quantile_us(0.99).filter(|p99| *p99 > LATE_US) {
             self.finding(Finding {
                 kind: FindingKind::GeneratorSaturated,
@@ -250,6 +258,36 @@ impl Draft {
         self.note(format!(
             "wake-ups at the built-in partner: {verified} verified, {refused} refused, {failed} failed on purpose"
         ));
+    }
+
+    /// Checks the history that this generator left; others of the run may still write theirs, and
+    /// nobody writes to users of another.
+    pub(crate) fn history(&mut self) {
+        let Some(file) = self.history.take() else {
+            return;
+        };
+        let verdict = match check_files(&[file], &entente_history::Options::default()) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                self.finding(Finding {
+                    kind: FindingKind::HistoryTruncated,
+                    detail: format!("the history cannot be checked: {error}"),
+                    invalidates: true,
+                });
+                return;
+            }
+        };
+        if verdict.outcome == entente_history::Outcome::Vacuous {
+            let why = verdict.vacuous.join("; ");
+            self.note(format!("the history proves nothing: {why}"));
+        }
+        for note in &verdict.notes {
+            self.note(format!("history: {note}"));
+        }
+        self.result.verdict = Some(Verdict {
+            violations: verdict.rules.values().map(|tally| tally.broken).sum(),
+            report: serde_json::to_value(&verdict).unwrap_or_default(),
+        });
     }
 
     /// Judges it.

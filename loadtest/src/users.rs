@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use entente_core::{SignedPrekey, random_array};
+use entente_core::{AccountId, PartnerId, SignedPrekey, random_array};
 use entente_keys::test::SigningKey;
-use entente_kit::enlist::EnlistForm;
-use entente_kit::http::HttpTarget;
+use entente_kit::enlist::{EnlistError, EnlistForm};
+use entente_kit::http::{HttpError, HttpTarget};
+use entente_kit::partner::Partner;
 use tokio::task::JoinSet;
 
 use crate::node::{DOMAIN, Host};
 
 /// Enlistments under way at once.
 const AT_ONCE: usize = 32;
+/// Tries of an enlistment that gets no answer: a gateway that was up before the partner could not fetch its
+/// keys, and lets who comes wait until it tries again, after ten seconds or more.
+const TRIES: u32 = 4;
 /// Whatever a client drew: it is only kept.
 const REGISTRATION: u32 = 0x1234;
 
@@ -52,10 +56,10 @@ pub async fn enlist(
             users.push(under_way.join_next().await.context("enlistments")???);
         }
         let visible: Arc<str> = format!("{prefix}-{index}").into();
-        let token = host.partner.mint(&visible)?;
         let (target, number) = (Arc::clone(&target), host.number);
+        let server = Arc::clone(&host.partner);
         under_way.spawn(async move {
-            let account = form()?.send(&target, number, &token).await?;
+            let account = patient(&target, number, &server, &visible).await?;
             let user = User {
                 visible,
                 localpart: account.to_string().into(),
@@ -69,6 +73,24 @@ pub async fn enlist(
     }
     users.sort_unstable_by_key(|(index, _)| *index);
     Ok(users.into_iter().map(|(_, user)| user).collect())
+}
+
+/// Enlists one user, with a token of its own for each try.
+async fn patient(
+    target: &HttpTarget,
+    number: PartnerId,
+    partner: &Partner,
+    visible: &str,
+) -> anyhow::Result<AccountId> {
+    let form = form()?;
+    let mut tries = 1;
+    loop {
+        let token = partner.mint(visible)?;
+        match form.send(target, number, &token).await {
+            Err(EnlistError::Http(HttpError::Deadline)) if tries < TRIES => tries += 1,
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 fn form() -> anyhow::Result<EnlistForm> {

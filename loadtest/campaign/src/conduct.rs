@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use entente_engine::account::Account;
 use entente_engine::control::Stage;
-use entente_engine::engine::{Engine, probe};
+use entente_engine::engine::{Engine, Supplies, probe};
 use entente_engine::scenario::Scenario;
+use entente_engine::seal::Sealing;
 use entente_history::{Header, Options, Recorder, Writer, WriterOptions, check};
 use entente_kit::process::Process;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +39,8 @@ pub struct Order<'a> {
     pub scenario: &'a Scenario,
     /// Who makes it; each exists.
     pub accounts: Vec<Account>,
+    /// What encrypts bodies, if the load wants that.
+    pub sealing: Option<Arc<dyn Sealing>>,
     /// Where every choice comes from.
     pub seed: u64,
     /// The run's id.
@@ -64,7 +68,13 @@ pub async fn run(
     let header = Header::new("load-0", order.run.clone(), order.seed);
     let writer = Writer::create(order.histories, &header, WriterOptions::default())?;
     let recorder = writer.recorder();
-    let engine = Engine::start(order.scenario, accounts, order.seed, Some(recorder.clone()))?;
+    let supplies = Supplies {
+        accounts,
+        seed: order.seed,
+        history: Some(recorder.clone()),
+        sealing: order.sealing.take(),
+    };
+    let engine = Engine::start(order.scenario, supplies)?;
     let mut seen = Seen::default();
     connect(&engine).await?;
     Box::pin(stages(

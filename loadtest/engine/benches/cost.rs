@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use entente_engine::account::{Account, Secret};
 use entente_engine::control::Stage;
-use entente_engine::engine::Engine;
+use entente_engine::engine::{Engine, Supplies};
 use entente_engine::scenario::Scenario;
 
 use tokio::time::Instant;
@@ -68,7 +68,12 @@ fn engine(stub: &Stub, users: usize, more: &[String]) -> Engine {
         partner: 0,
         secret: Secret::Password("p".into()),
     };
-    let engine = Engine::start(&scenario, (0..users).map(account).collect(), 7, None).unwrap();
+    let supplies = Supplies {
+        accounts: (0..users).map(account).collect(),
+        seed: 7,
+        ..Supplies::default()
+    };
+    let engine = Engine::start(&scenario, supplies).unwrap();
     while engine.settled().0 < users {
         std::thread::sleep(Duration::from_millis(10));
     }

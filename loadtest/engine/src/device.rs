@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::account::Account;
+use crate::seal::Sealer;
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -65,9 +66,13 @@ pub(crate) struct Open {
     pub(crate) at: u64,
     /// When it was written; 0 before.
     pub(crate) wrote: u64,
+    /// The sender asks for the gateway's delivered receipt.
+    pub(crate) asks: bool,
+    /// What travels, if it is encrypted: made when it is first written, and the same each time.
+    pub(crate) sealed: Option<Box<[u8]>>,
     peer: u16,
-    delivered: bool,
-    acked: bool,
+    pub(crate) delivered: bool,
+    pub(crate) acked: bool,
     failed: bool,
 }
 
@@ -112,6 +117,8 @@ pub(crate) struct Device {
     pub(crate) number: u32,
     pub(crate) account: Account,
     pub(crate) peers: Vec<Peer>,
+    /// Its half of the cipher, if bodies are encrypted.
+    pub(crate) sealer: Option<Box<dyn Sealer>>,
     turn: usize,
     next: u32,
     base: u32,
@@ -126,6 +133,8 @@ pub(crate) struct Device {
     pub(crate) handled: u32,
     /// Messages of the load that came over this connection.
     pub(crate) here: u64,
+    /// When the last of them came.
+    pub(crate) came: u64,
     /// An `<a/>` is due.
     pub(crate) asked: bool,
     /// A keep-alive is due.
@@ -133,6 +142,8 @@ pub(crate) struct Device {
     pub(crate) online: bool,
     /// Counts connections, from 1.
     pub(crate) epoch: u32,
+    /// It left, and has not come back yet.
+    pub(crate) away: bool,
     /// When it came back after it had left.
     pub(crate) returned: u64,
     pub(crate) resumable: Option<Box<str>>,
@@ -149,6 +160,7 @@ impl Device {
             number,
             account,
             peers,
+            sealer: None,
             turn: 0,
             next: 0,
             base: 0,
@@ -160,10 +172,12 @@ impl Device {
             covered: 0,
             handled: 0,
             here: 0,
+            came: 0,
             asked: false,
             keep_alive: false,
             online: false,
             epoch: 0,
+            away: false,
             returned: 0,
             resumable: None,
             order: None,
@@ -187,6 +201,8 @@ impl Device {
         self.open.push_back(Open {
             at,
             wrote: 0,
+            asks: false,
+            sealed: None,
             peer,
             delivered: false,
             acked: false,
@@ -195,6 +211,13 @@ impl Device {
         self.queue.push_back(Out::Message(self.next));
         self.next += 1;
         Some(peer)
+    }
+
+    /// The message that was queued last asks for a delivered receipt.
+    pub(crate) fn ask_receipt(&mut self) {
+        if let Some(open) = self.open.back_mut() {
+            open.asks = true;
+        }
     }
 
     /// The peer to whom the next message goes.
@@ -277,6 +300,11 @@ impl Device {
         self.next_ask += 1;
     }
 
+    /// How many questions it had so far.
+    pub(crate) fn asks_made(&self) -> usize {
+        usize::try_from(self.next_ask).unwrap_or(0)
+    }
+
     /// A question was written, at a time of the history.
     pub(crate) fn asked(&mut self, n: u32, told: u64) {
         if let Some(ask) = self.asks.iter_mut().find(|ask| ask.n == n) {
@@ -323,6 +351,12 @@ impl Device {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
+    }
+
+    /// Messages that are not over, with the indexes of their recipients.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (&Open, u32)> {
+        let not_over = self.open.iter().filter(|open| !open.is_over());
+        not_over.filter_map(|open| Some((open, self.peers.get(usize::from(open.peer))?.to)))
     }
 
     /// Messages at the end: accepted and not delivered, and those of which nothing is known.

@@ -16,12 +16,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::account::Account;
+use crate::calls::{self, Calls};
 use crate::control::{Conductor, Control, Cut, Stage};
 use crate::limits::{TooFewFiles, raise_files};
 use crate::login::{How, log_in};
 use crate::payload::Payloads;
 use crate::plan;
-use crate::scenario::Scenario;
+use crate::scenario::{Payload, Scenario};
+use crate::seal::{SealError, Sealing};
 use crate::tally::{Second, Tally};
 use crate::wire::{Door, DoorError, LineError, tls};
 use crate::worker::{self, Common, StartError};
@@ -51,9 +53,28 @@ pub enum EngineError {
     /// Nobody to log in.
     #[error("there are no accounts")]
     NoAccounts,
+    /// A session of the cipher could not be opened.
+    #[error("load.payload: {0}")]
+    Sealing(#[from] SealError),
     /// A thread did not start.
     #[error("starting a thread of the generator: {0}")]
     Thread(std::io::Error),
+    /// Bodies are to be encrypted, and nobody does.
+    #[error("load.payload = \"signal\": no cipher was given")]
+    Unsealed,
+}
+
+/// What load is made with, beside the scenario.
+#[derive(Debug, Default)]
+pub struct Supplies {
+    /// Who makes it; each exists.
+    pub accounts: Vec<Account>,
+    /// Where payloads and choices come from.
+    pub seed: u64,
+    /// Where what happens is recorded.
+    pub history: Option<Recorder>,
+    /// What encrypts bodies, if the scenario wants that.
+    pub sealing: Option<Arc<dyn Sealing>>,
 }
 
 /// A run that goes on.
@@ -63,6 +84,8 @@ pub struct Engine {
     conductor: Conductor,
     threads: Vec<JoinHandle<Result<Tally, StartError>>>,
     devices: usize,
+    /// Watched until the threads have ended.
+    _calls: Calls,
 }
 
 /// Logs in one account and out again, to see whether load can be made at all. Call within a
@@ -97,38 +120,49 @@ pub async fn probe(scenario: &Scenario, account: &Account) -> Result<(), EngineE
     Ok(())
 }
 
+/// Tells a history who takes part, and has it told of wake-ups from now on.
+fn declare(scenario: &Scenario, parts: &[worker::Part], history: &Recorder) -> Calls {
+    let devices = || parts.iter().flat_map(|part| &part.devices);
+    for device in devices() {
+        history.record(&Event::Device(DeviceIs {
+            device: device.number,
+            partner: device.account.partner,
+            account: format!("{}@{}", device.account.localpart, scenario.target.domain),
+            endpoint: calls::endpoint(scenario, device),
+        }));
+    }
+    Calls::watch(scenario, devices(), history)
+}
+
 impl Engine {
-    /// Starts the threads, which connect at once; stages are the caller's to [`Self::enter`].
+    /// Opens the cipher's sessions if there are any, which may take seconds, and starts the threads,
+    /// which connect at once; stages are the caller's to [`Self::enter`].
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn start(
-        scenario: &Scenario,
-        accounts: Vec<Account>,
-        seed: u64,
-        history: Option<Recorder>,
-    ) -> Result<Self, EngineError> {
+    pub fn start(scenario: &Scenario, supplies: Supplies) -> Result<Self, EngineError> {
+        let Supplies {
+            accounts,
+            seed,
+            history,
+            sealing,
+        } = supplies;
         if accounts.is_empty() {
             return Err(EngineError::NoAccounts);
         }
         let devices = accounts.len();
         raise_files(u64::try_from(devices).unwrap_or(u64::MAX))?;
         let tls = tls(&scenario.target)?;
-        let parts = plan::parts(scenario, accounts, seed, &tls);
-        for part in &parts {
-            // Checked here, so that a bad target is one error and not one for each thread.
-            Door::new(&scenario.target, Arc::clone(&tls), 1)?;
-            if let Some(history) = &history {
-                for device in &part.devices {
-                    history.record(&Event::Device(DeviceIs {
-                        device: device.number,
-                        partner: device.account.partner,
-                        account: format!("{}@{}", device.account.localpart, scenario.target.domain),
-                        endpoint: None,
-                    }));
-                }
-            }
+        let mut parts = plan::parts(scenario, accounts, seed, &tls);
+        if scenario.load.payload == Payload::Signal {
+            let sealing = sealing.ok_or(EngineError::Unsealed)?;
+            plan::seal(&mut parts, &*sealing)?;
         }
+        // Checked here, so that a bad target is one error and not one for each thread.
+        Door::new(&scenario.target, Arc::clone(&tls), 1)?;
+        let calls = history
+            .as_ref()
+            .map(|history| declare(scenario, &parts, history));
         let conductor = Conductor::begin();
         let tag: [u8; 5] = entente_core::random_array();
         let common = Arc::new(Common {
@@ -163,6 +197,7 @@ impl Engine {
             conductor,
             threads,
             devices,
+            _calls: calls.unwrap_or_default(),
         })
     }
 

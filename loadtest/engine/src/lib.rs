@@ -12,6 +12,7 @@
 
 pub mod account;
 mod arrivals;
+mod calls;
 pub mod control;
 mod device;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod login;
 pub mod payload;
 mod plan;
 pub mod scenario;
+pub mod seal;
 pub mod tally;
 pub mod wire;
 mod worker;

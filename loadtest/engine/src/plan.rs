@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use crate::account::Account;
 use crate::device::{Device, Peer};
 use crate::scenario::{Pattern, Scenario};
+use crate::seal::{SealError, Sealing};
 use crate::worker::Part;
 
 /// Device numbers of one generator: more than one has users.
@@ -64,6 +65,32 @@ pub(crate) fn parts(
         parts.push(part);
     }
     parts
+}
+
+/// Gives each device its half of a cipher, with a session for each pair that will talk.
+///
+/// # Errors
+/// As the cipher says.
+pub(crate) fn seal(parts: &mut [Part], sealing: &dyn Sealing) -> Result<(), SealError> {
+    let users: Vec<u32> = parts
+        .iter()
+        .flat_map(|part| part.devices.iter().map(|device| device.number))
+        .collect();
+    let mut pairs = Vec::new();
+    for part in &*parts {
+        for device in &part.devices {
+            let numbers = device
+                .peers
+                .iter()
+                .map(|peer| part.first.wrapping_add(peer.to));
+            pairs.extend(numbers.map(|to| (device.number, to)));
+        }
+    }
+    let mut sealers = sealing.sealers(&users, &pairs)?.into_iter();
+    for device in parts.iter_mut().flat_map(|part| &mut part.devices) {
+        device.sealer = sealers.next();
+    }
+    Ok(())
 }
 
 fn peers(scenario: &Scenario, at: usize, count: usize, random: &mut SmallRng) -> Vec<Peer> {

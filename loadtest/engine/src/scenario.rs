@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ScenarioError, Wrong};
 pub use load::{
-    Arrivals, Load, Logins, Noisy, Offline, Pattern, Prekeys, Reconnect, Sessions, Size, Slow,
+    Arrivals, Load, Logins, Noisy, Offline, Pattern, Payload, Prekeys, Reconnect, Sessions, Size,
+    Slow,
 };
 pub use reference::reference;
 pub use target::{Credentials, Kind, Push, Sasl, Target, TlsOptions, Transport, Trusted};

@@ -65,6 +65,8 @@ pub struct Tally {
     pub lateness: Lateness,
     /// What waited for users who were away.
     pub backlog: Backlog,
+    /// Some of the messages that were not over at the end, in words: what is known of each.
+    pub left: Vec<String>,
     pub(crate) second: Second,
     /// Sessions now.
     pub(crate) sessions: u64,
@@ -87,6 +89,7 @@ impl Tally {
             stages: Default::default(),
             lateness: Lateness::default(),
             backlog: Backlog::default(),
+            left: Vec::new(),
             second: Second::new(0),
             sessions: 0,
             under_way: 0,

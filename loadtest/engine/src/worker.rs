@@ -11,7 +11,9 @@ mod bundle;
 mod fill;
 mod happen;
 mod live;
+mod receipt;
 mod schedule;
+mod sealed;
 mod storm;
 mod take;
 mod talk;
@@ -30,7 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::control::{Control, Cut, Stage};
-use crate::device::Device;
+use crate::device::{Device, Open};
 use crate::login::How;
 use crate::payload::Payloads;
 use crate::scenario::Scenario;
@@ -39,6 +41,8 @@ use crate::wire::{Door, DoorError};
 
 /// How long sessions may take to end in order.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Messages left at the end that a thread describes.
+const DESCRIBED: usize = 5;
 
 /// What all threads of a run share.
 #[derive(Debug)]
@@ -202,16 +206,46 @@ impl Worker {
     }
 
     fn finish(self) -> Tally {
-        let mut tally = self.tally.into_inner();
+        let mut tally = self.tally.replace(Tally::new());
         for device in &self.devices {
             let (lost, unknown) = device.borrow().missing(self.how.manage);
             let counters = &mut tally.at(Stage::Drain).counters;
             counters.lost += lost;
             counters.unknown += unknown;
+            let room = DESCRIBED.saturating_sub(tally.left.len());
+            let device = device.borrow();
+            let open = device.left().take(room);
+            tally
+                .left
+                .extend(open.map(|(open, to)| self.describe(&device, open, to)));
         }
         let last = tally.turn(u64::MAX);
         self.common.seconds.lock().push(last);
         tally
+    }
+
+    /// What is known of a message that is not over.
+    fn describe(&self, device: &Device, open: &Open, to: u32) -> String {
+        let seconds = |at: u64| Duration::from_micros(at).as_secs_f64();
+        let wrote = match open.wrote {
+            0 => "not written".to_owned(),
+            at => format!("written at {:.2} s", seconds(at)),
+        };
+        let known = match (open.acked, open.delivered) {
+            (true, _) => "acknowledged, not delivered",
+            (false, true) => "delivered, not acknowledged",
+            (false, false) => "neither acknowledged nor delivered",
+        };
+        let to = self.number(to);
+        format!(
+            "a message of user {} to user {to}, due at {:.2} s, {wrote}: {known}; the sender's \
+             connection {} has h {} of {} stanzas",
+            device.number,
+            seconds(open.at),
+            device.epoch,
+            device.covered,
+            u64::from(device.covered) + u64::try_from(device.written).unwrap_or(0),
+        )
     }
 
     fn now(&self) -> u64 {

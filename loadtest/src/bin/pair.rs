@@ -157,6 +157,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         algorithm: options.algorithm.into(),
         partners: 1,
         first: 7,
+        others: String::new(),
         wrong_certificate: false,
     };
     let mut rows = vec![disk];

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -13,6 +14,7 @@ use entente_history::Outcome;
 use entente_report::{FAILED, INVALID, write_whole};
 
 use crate::ground::Ground;
+use crate::signal::Signal;
 
 /// What the gateway is called in histories.
 const GATEWAY: &str = "gateway";
@@ -129,6 +131,7 @@ async fn conduct(
         campaign,
         scenario: &scenario,
         accounts,
+        sealing: Some(Arc::new(Signal)),
         seed: campaign.seed,
         run,
         target: GATEWAY,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use entente_history::{Options, Outcome, Verdict, check as judge};
 
-use entente_report::{FAILED, Finding, FindingKind, INVALID, RunResult, write_whole};
+use entente_report::{FAILED, INVALID, write_whole};
 
 /// Checks a folder and says what was found.
 pub(super) fn check(
@@ -31,38 +31,6 @@ pub(super) fn check(
     })
 }
 
-/// Checks the history of a run that just ended, into its result.
-pub(super) fn add(result: &mut RunResult, folder: &Path) {
-    match judge(folder, &Options::default()) {
-        Ok(verdict) => {
-            let violations = broken(&verdict);
-            result
-                .figures
-                .insert("violations".to_owned(), count(violations));
-            if verdict.outcome == Outcome::Vacuous {
-                result.findings.push(Finding {
-                    kind: FindingKind::Note,
-                    detail: format!("the history proves nothing: {}", verdict.vacuous.join("; ")),
-                    invalidates: false,
-                });
-            }
-            result.verdict = Some(entente_report::Verdict {
-                violations,
-                report: serde_json::to_value(&verdict).unwrap_or_default(),
-            });
-        }
-        Err(error) => result.findings.push(Finding {
-            kind: FindingKind::HistoryTruncated,
-            detail: format!("the history cannot be checked: {error}"),
-            invalidates: true,
-        }),
-    }
-}
-
-fn broken(verdict: &Verdict) -> u64 {
-    verdict.rules.values().map(|tally| tally.broken).sum()
-}
-
 fn words(verdict: &Verdict) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
@@ -70,8 +38,14 @@ fn words(verdict: &Verdict) -> String {
     // Writing to a string cannot fail.
     let _ok = writeln!(
         text,
-        "run {}: {:?}; accepted {}, delivered {}",
-        verdict.run, verdict.outcome, counts.ok, counts.delivered
+        "run {}: {:?}; accepted {}, delivered {}; delivered receipts {}, pushes {}, wake-ups due {}",
+        verdict.run,
+        verdict.outcome,
+        counts.ok,
+        counts.delivered,
+        counts.receipts,
+        counts.pushes,
+        counts.wakes_due
     );
     for (rule, tally) in &verdict.rules {
         let _ok = writeln!(
@@ -97,8 +71,4 @@ fn words(verdict: &Verdict) -> String {
         let _ok = writeln!(text, "note: {why}");
     }
     text
-}
-
-fn count(value: u64) -> f64 {
-    u32::try_from(value).map_or(f64::from(u32::MAX), f64::from)
 }

@@ -30,6 +30,13 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Scenarios that people ask for and that nothing can serve yet, with the reason.
+pub(super) const UNSERVED: &[(&str, &str)] = &[(
+    "media",
+    "the gateway has no media role yet: nothing takes uploads, fetches or relays media, so there is \
+     nothing to load. Stanzas of the size of a thumbnail are in `mixed` (load.sizes)",
+)];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -244,6 +244,12 @@ impl Watchman {
                 invalidates: true,
             });
         }
+        let left = engine.under_way();
+        if left > 0 {
+            draft.note(format!(
+                "{left} messages were under way when the drain ended, some of them:"
+            ));
+        }
         let (_, given_up, all) = engine.settled();
         if given_up > 0 && given_up < all {
             let why = engine.fatal().unwrap_or_default();

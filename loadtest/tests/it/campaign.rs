@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{run, text};
 
 /// The gateway's program, built in the same profile.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
     let program = profile.join("entente");

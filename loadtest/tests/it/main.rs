@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod campaign;
+mod generators;
+mod runs;
 
 use std::fs;
 use std::net::TcpListener;
@@ -49,9 +51,13 @@ fn a_broken_scenario_is_a_usage_error_with_its_place() {
         "about = 'x'\n[load]\n  rote = 5\n",
     )
     .unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["run", "my.toml"], "my.toml:3:3: unknown field `rote`"),
         (&["run", "not-there.toml"], "not-there.toml: No such file"),
+        (
+            &["run", "media"],
+            "media: the gateway has no media role yet",
+        ),
         (
             &["run", "pairs", "--set", "load.rote=1"],
             "--set load.rote=1: unknown field",

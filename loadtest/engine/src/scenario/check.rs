@@ -109,6 +109,17 @@ impl Scenario {
         require(load.window >= 1, "load.window", "must be at least 1")?;
         require(load.contacts >= 1, "load.contacts", "must be at least 1")?;
         share(load.receipts, "load.receipts")?;
+        share(load.delivered_receipts, "load.delivered_receipts")?;
+        require(
+            load.delivered_receipts == 0.0 || self.target.kind != Kind::Xmpp,
+            "load.delivered_receipts",
+            "an XMPP server gives none of its own: they are entente's",
+        )?;
+        require(
+            load.delivered_receipts == 0.0 || self.sessions.manage,
+            "load.delivered_receipts",
+            "need sessions.manage: they say what XEP-0198 acknowledged",
+        )?;
         share(load.typing, "load.typing")?;
         require(
             !load.sizes.is_empty(),

@@ -43,6 +43,14 @@ pub enum ScenarioError {
         /// What is wrong.
         what: String,
     },
+    /// A scenario that servers cannot serve yet.
+    #[error("{name}: {why}")]
+    Unserved {
+        /// Its name.
+        name: String,
+        /// What is missing.
+        why: &'static str,
+    },
     /// A value out of range, or two that do not go together.
     #[error("{file}{}: {wrong}", .line.map(|line| format!(":{line}")).unwrap_or_default())]
     Value {

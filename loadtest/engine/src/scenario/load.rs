@@ -60,10 +60,16 @@ pub struct Load {
     pub hubs: usize,
     /// Contacts that a user of `any` writes to.
     pub contacts: usize,
-    /// Sizes of message bodies with their weights.
+    /// Sizes of message bodies with their weights; of `signal` payloads, before they are encrypted.
     pub sizes: Vec<Size>,
+    /// How bodies travel: as they are, or with `signal` encrypted by the sender and decrypted by the
+    /// receiver through libsignal, in a session for each pair that is opened before load.
+    pub payload: Payload,
     /// Share of messages that the recipient answers with a receipt (XEP-0184).
     pub receipts: f64,
+    /// Share of messages for which the sender asks for the gateway's own receipt, which says that the
+    /// recipient's device acknowledged them (`start` and `entente` only).
+    pub delivered_receipts: f64,
     /// Share of messages before which a typing notice (XEP-0085) goes.
     pub typing: f64,
     /// Factors of the rate over the run, each for an equal part of it: a day in a minute.
@@ -83,7 +89,9 @@ impl Default for Load {
                 bytes: 512,
                 weight: 1.0,
             }],
+            payload: Payload::Plain,
             receipts: 0.0,
+            delivered_receipts: 0.0,
             typing: 0.0,
             curve: Vec::new(),
         }
@@ -105,6 +113,17 @@ pub enum Pattern {
     /// Of each two users, the first writes to the second.
     #[default]
     Pairs,
+}
+
+/// How bodies travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// As they are.
+    #[default]
+    Plain,
+    /// As Signal messages.
+    Signal,
 }
 
 /// When messages are due.

@@ -61,6 +61,10 @@ fn values_that_make_no_sense_are_named_with_their_line() {
             "x.toml: load.pattern: must be \"none\"",
         ),
         ("[noisy]\n", "x.toml: sessions.partners: must be at least 2"),
+        (
+            "[load]\ndelivered_receipts = 0.5\n[sessions]\nmanage = false\n",
+            "x.toml:2: load.delivered_receipts: need sessions.manage",
+        ),
     ] {
         let found = error(text, &[]);
         assert!(found.starts_with(wanted), "{found}");

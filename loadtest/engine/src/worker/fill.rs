@@ -154,6 +154,7 @@ impl Worker {
         let Some((open, to)) = device.message(n) else {
             return;
         };
+        let asks = open.asks;
         if open.wrote == 0 {
             open.wrote = now;
             self.tally.borrow_mut().count(stage, Count::Sent);
@@ -161,20 +162,29 @@ impl Worker {
         self.start_message(to, space, text);
         text.extend_from_slice(b" id='");
         self.write_id(number, n, text);
-        text.extend_from_slice(b"'><body>");
-        let start = text.len();
-        self.common.payloads.write(number, n, text);
+        text.extend_from_slice(b"'>");
+        let (to, start) = (self.number(to), text.len());
+        if device.sealer.is_some() {
+            self.write_sealed(device, n, to, text);
+        } else {
+            text.extend_from_slice(b"<body>");
+            self.common.payloads.write(number, n, text);
+            text.extend_from_slice(b"</body>");
+        }
         if let Some(history) = &self.common.history {
             history.record(&Event::Invoke(Invoke {
                 from: number,
-                to: self.number(to),
+                to,
                 id: Id::own(number, n.into()),
                 n: n.into(),
-                digest: hash(text.get(start..).unwrap_or_default()),
+                digest: hash(self.travels(text.get(start..).unwrap_or_default())),
                 quiet: false,
             }));
         }
-        text.extend_from_slice(b"</body></message>");
+        if asks {
+            text.extend_from_slice(b"<request xmlns='urn:entente:0'/>");
+        }
+        text.extend_from_slice(b"</message>");
     }
 
     fn start_message(&self, to: u32, space: &[u8], text: &mut Vec<u8>) {
@@ -213,7 +223,7 @@ impl Worker {
         text.extend_from_slice(b"</prekeys></iq>");
     }
 
-    fn address(&self, index: u32) -> &[u8] {
+    pub(super) fn address(&self, index: u32) -> &[u8] {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         self.addresses
             .get(index)

@@ -7,8 +7,8 @@ use std::time::Duration;
 use entente_history::{Bind, Devack, Drained, Event, Info, Resume, Unbind};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::control::Stage;
-use crate::device::{Order, Out};
+use crate::control::{Stage, micros};
+use crate::device::{Device, Order, Out};
 use crate::login::{Session, log_in};
 use crate::tally::{Count, span};
 use crate::wire::{Line, LineError};
@@ -26,6 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long the server may take to end a stream in order.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// A device to which nothing came for this long, while others wait for their messages, has all of its own.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Lives until the run is over.
 pub(super) async fn live(worker: Rc<Worker>, me: usize) {
@@ -170,6 +172,7 @@ impl Worker {
         device.epoch += 1;
         device.here = 0;
         device.online = true;
+        device.away = false;
         device.asked = false;
         if first && let Some(prekeys) = &self.common.scenario.prekeys {
             device.queue.push_back(Out::Upload(prekeys.one_time));
@@ -230,6 +233,7 @@ impl Worker {
         device.waker = None;
         if let Ok(End::Ordered(Order::Leave(back))) = ended {
             device.returned = *back;
+            device.away = true;
             // A stream that was ended in order cannot be resumed.
             device.resumable = None;
         }
@@ -238,7 +242,7 @@ impl Worker {
                 .queue
                 .iter()
                 .any(|out| matches!(out, Out::Message(_)));
-            if matches!(ended, Ok(End::Over)) && !waits {
+            if matches!(ended, Ok(End::Over)) && !waits && self.is_quiet(&device) {
                 history.record(&Event::Drained(Drained {
                     device: device.number,
                 }));
@@ -259,6 +263,20 @@ impl Worker {
         let mut tally = self.tally.borrow_mut();
         tally.spend(self.stage(), self.now());
         tally.sessions = tally.sessions.saturating_sub(1);
+    }
+
+    /// Whether nothing more is to come to a device, as far as it can know: either all that was sent is
+    /// over, or nothing came for a while. One that reads slowly may have a backlog at the server.
+    fn is_quiet(&self, device: &Device) -> bool {
+        let pause = self
+            .common
+            .scenario
+            .slow
+            .as_ref()
+            .map_or(0, |slow| micros(slow.pause));
+        let quiet = micros(QUIET).max(pause.saturating_mul(2));
+        self.common.under_way.load(Ordering::Relaxed) == 0
+            || self.now().saturating_sub(device.came) >= quiet
     }
 
     /// What a `<resume/>` acknowledges is recorded before it is sent.

@@ -13,6 +13,8 @@ use super::Worker;
 
 /// Without arrivals, how soon to look again.
 const LOOK_AGAIN: f64 = 100_000.0;
+/// Senders that are looked at for one who is there.
+const TRIES: usize = 16;
 /// Arrivals made at a stretch, before connections have their turn.
 const STRETCH: u32 = 256;
 
@@ -147,12 +149,14 @@ impl Worker {
         *turn = turn.wrapping_add(1);
         match what {
             What::Bundles => {
-                let (by, target) = (self.any(self.devices.len()), self.any(self.devices.len()));
-                let target = if by == target {
-                    (target + 1) % self.devices.len()
-                } else {
-                    target
+                let others = self.devices.len() - 1;
+                let mut drawn = (0..TRIES).map(|_| self.any(self.devices.len()));
+                let Some(by) = drawn.find(|by| !self.is_away(*by)) else {
+                    return;
                 };
+                let asked = self.device(by).map_or(0, |by| by.borrow().asks_made());
+                // Everybody else in turn: gateways limit how often one user asks about another.
+                let target = (by + 1 + asked % others.max(1)) % self.devices.len();
                 if let (Some(device), Ok(target)) = (self.device(by), u32::try_from(target)) {
                     let mut device = device.borrow_mut();
                     device.ask(target, due);
@@ -168,16 +172,30 @@ impl Worker {
             What::Logins => self.dues.add(due),
             What::Messages { loud, quiet, noisy } => {
                 let group = if self.chance(*loud) { noisy } else { quiet };
-                let at = if self.common.scenario.load.arrivals == Arrivals::Constant {
-                    *turn % group.len().max(1)
-                } else {
-                    self.any(group.len())
-                };
-                if let Some(sender) = group.get(at) {
-                    self.send(*sender, due);
+                if let Some(sender) = self.writer(group, *turn) {
+                    self.send(sender, due);
                 }
             }
         }
+    }
+
+    /// Who writes the next message: somebody who is there. Who left says nothing; who was cut off does,
+    /// and what that costs is to be seen.
+    fn writer(&self, group: &[usize], turn: usize) -> Option<usize> {
+        let constant = self.common.scenario.load.arrivals == Arrivals::Constant;
+        (0..group.len().min(TRIES)).find_map(|next| {
+            let at = if constant {
+                turn.wrapping_add(next) % group.len()
+            } else {
+                self.any(group.len())
+            };
+            let sender = *group.get(at)?;
+            (!self.is_away(sender)).then_some(sender)
+        })
+    }
+
+    fn is_away(&self, index: usize) -> bool {
+        self.device(index).is_none_or(|device| device.borrow().away)
     }
 
     fn any(&self, count: usize) -> usize {
@@ -194,12 +212,16 @@ impl Worker {
             return;
         };
         let typing = self.chance(self.common.scenario.load.typing);
+        let asks = self.chance(self.common.scenario.load.delivered_receipts);
         let mut device = device.borrow_mut();
         if typing && device.online {
             let peer = device.next_peer();
             device.queue.push_back(Out::Typing(peer));
         }
         if device.send(due).is_some() {
+            if asks {
+                device.ask_receipt();
+            }
             device.wake();
             drop(device);
             self.moved(true);

@@ -6,7 +6,7 @@ use crate::device::{Delivered, Out};
 use crate::scenario::Arrivals;
 use crate::tally::{Count, span};
 use crate::wire::condition;
-use crate::xml::{self, Kind, attribute, body, holds, number};
+use crate::xml::{self, Kind, attribute, holds, number};
 
 use super::Worker;
 use super::fill::hash;
@@ -115,6 +115,7 @@ impl Worker {
         let id = attribute(element, b"id").unwrap_or_default();
         let Some(count) = self.marks(id, &mut marks) else {
             // Words of the server itself, or of somebody else.
+            self.take_receipt(me, element);
             return;
         };
         let [sender, n, ..] = marks;
@@ -152,10 +153,10 @@ impl Worker {
         };
         let mut device = device.borrow_mut();
         device.here += 1;
+        device.came = now;
         let (epoch, returned, own, slow) =
             (device.epoch, device.returned, device.number, device.slow);
         drop(device);
-        let text = body(element).unwrap_or_default();
         let to = u32::try_from(me).unwrap_or(u32::MAX);
         let delivered = writer.borrow_mut().deliver(n, to, epoch);
         if let Some(history) = &self.common.history {
@@ -163,15 +164,15 @@ impl Worker {
                 to: own,
                 from: self.claimed(element).unwrap_or(number),
                 id: Id::own(number, n.into()),
-                digest: hash(text),
+                digest: hash(self.travels(element)),
                 epoch,
                 delayed: holds(element, b"urn:xmpp:delay"),
                 copy: matches!(delivered, Delivered::Copy | Delivered::Twice),
                 seq: None,
             }));
         }
-        let whole =
-            self.common.payloads.is_of(number, n, text) && self.claimed(element) == Some(number);
+        let whole = self.is_whole(me, (number, n), element, delivered)
+            && self.claimed(element) == Some(number);
         let mut tally = self.tally.borrow_mut();
         let counters = &mut tally.at(stage).counters;
         if !whole {
@@ -332,7 +333,7 @@ impl Worker {
     }
 
     /// The numbers of one of our ids, after the run's tag; says how many there are.
-    fn marks(&self, id: &[u8], marks: &mut [u64; 5]) -> Option<usize> {
+    pub(super) fn marks(&self, id: &[u8], marks: &mut [u64; 5]) -> Option<usize> {
         let rest = id
             .strip_prefix(self.common.tag.as_bytes())?
             .strip_prefix(b".")?;

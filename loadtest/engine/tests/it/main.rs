@@ -6,15 +6,18 @@
     reason = "a test fails by panicking"
 )]
 
+mod history;
+mod sealed;
 mod stub;
 
 use std::time::Duration;
 
 use entente_engine::account::{Account, Secret};
 use entente_engine::control::Stage;
-use entente_engine::engine::{Engine, EngineError, probe};
+use entente_engine::engine::{Engine, EngineError, Supplies, probe};
 use entente_engine::scenario::Scenario;
 use entente_engine::tally::Tally;
+use entente_history::Recorder;
 use entente_report::Counters;
 use tokio::time::Instant;
 
@@ -57,8 +60,26 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// All stages of a scenario.
 fn run(scenario: &Scenario) -> (Tally, Counters) {
-    let users = scenario.sessions.users;
-    let engine = Engine::start(scenario, accounts(users), SEED, None).unwrap();
+    drive(scenario, accounts(scenario.sessions.users), None)
+}
+
+fn drive(
+    scenario: &Scenario,
+    accounts: Vec<Account>,
+    history: Option<Recorder>,
+) -> (Tally, Counters) {
+    let supplies = Supplies {
+        accounts,
+        seed: SEED,
+        history,
+        sealing: None,
+    };
+    supplied(scenario, supplies)
+}
+
+fn supplied(scenario: &Scenario, supplies: Supplies) -> (Tally, Counters) {
+    let users = supplies.accounts.len();
+    let engine = Engine::start(scenario, supplies).unwrap();
     until("connected", || engine.settled().0 == users);
     engine.enter(Stage::Load);
     let control = engine.control();
@@ -97,6 +118,23 @@ fn a_window_is_kept_and_everything_is_accounted_for() {
     assert_eq!(all, clean);
     let load = &tally.stages[2].latencies;
     assert!(load.delivery.intended.count() > 0 && load.ack.intended.count() > 0);
+}
+
+#[test]
+fn a_server_on_an_address_of_ipv6_is_loaded_like_any_other() {
+    let stub = Stub::start(Habits {
+        v6: true,
+        ..Habits::default()
+    });
+    let scenario = scenario(&stub, "", &["run.time=200ms"]);
+    assert!(scenario.target.address.unwrap().is_ipv6());
+    let (_, all) = run(&scenario);
+    assert!(all.sent > 10, "{all:?}");
+    assert_eq!((all.delivered, all.acked), (all.sent, all.sent));
+    // As people write it on a command line, without quotes.
+    let bare = format!("target.address={}", stub.address);
+    let again = self::scenario(&stub, "", &[&bare]);
+    assert_eq!(again.target.address, Some(stub.address));
 }
 
 /// Coordinated omission: a server that stalls for a second in a run of three must show it. A loop

@@ -2,9 +2,9 @@
 //! can stall, refuse, change bytes, and die; and it costs so little that the generator shows.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -40,8 +40,14 @@ pub(crate) struct Habits {
     pub(crate) lose: Option<u64>,
     /// Delivers each so many messages twice.
     pub(crate) double: Option<u64>,
+    /// Gives delivered receipts at once, whatever the recipient's device acknowledged.
+    pub(crate) hasty: bool,
+    /// Gives each delivered receipt twice.
+    pub(crate) repeat: bool,
     /// Sends bytes that are no stream instead of features.
     pub(crate) garbage: bool,
+    /// Listens on `[::1]`.
+    pub(crate) v6: bool,
     /// The thread's core.
     pub(crate) core: Option<usize>,
 }
@@ -51,6 +57,8 @@ pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
     /// The PEM of its authority.
     pub(crate) authority: String,
+    /// Users for whom something waits while they are away, once for each time; ends with the server.
+    pub(crate) missed: Option<mpsc::Receiver<String>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,6 +71,7 @@ impl Stub {
             .unwrap();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
+        let (miss, missed) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             if let Some(core) = habits.core {
                 entente_engine::limits::pin(core);
@@ -72,10 +81,15 @@ impl Stub {
                 .build()
                 .unwrap();
             LocalSet::new().block_on(&runtime, async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                let host: IpAddr = if habits.v6 {
+                    Ipv6Addr::LOCALHOST.into()
+                } else {
+                    Ipv4Addr::LOCALHOST.into()
+                };
+                let listener = TcpListener::bind((host, 0)).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
-                    () = serve(listener, tls.into(), habits) => {}
+                    () = serve(listener, tls.into(), habits, miss) => {}
                     _ = stopped => {}
                 }
             });
@@ -83,6 +97,7 @@ impl Stub {
         Self {
             address: told.recv().unwrap(),
             authority: authority.pem().to_owned(),
+            missed: Some(missed),
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -106,7 +121,21 @@ struct Mailbox {
     /// Its connection is over, and what comes waits.
     gone: bool,
     waits: BytesMut,
+    /// Messages that were put in since counting began.
+    count: u32,
+    /// Receipts to give when the device acknowledged so many: to whom, for which id.
+    owed: VecDeque<(u32, Vec<u8>, Vec<u8>)>,
     waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// The connection is over; what was on its way is lost.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.gone, true) {
+            self.count = 0;
+            self.owed.clear();
+        }
+    }
 }
 
 struct House {
@@ -114,10 +143,17 @@ struct House {
     users: RefCell<HashMap<Vec<u8>, Rc<RefCell<Mailbox>>>>,
     messages: RefCell<u64>,
     begun: tokio::sync::Notify,
+    missed: mpsc::Sender<String>,
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, habits: Habits) {
+async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    habits: Habits,
+    missed: mpsc::Sender<String>,
+) {
     let house = Rc::new(House {
+        missed,
         habits,
         users: RefCell::default(),
         messages: RefCell::default(),
@@ -218,7 +254,7 @@ async fn guest(house: Rc<House>, tls: TlsAcceptor, socket: TcpStream) {
         Poll::Pending
     })
     .await;
-    guest.mailbox.borrow_mut().gone = true;
+    guest.mailbox.borrow_mut().leave();
     let _closed = guest.tls.shutdown().await;
 }
 
@@ -234,7 +270,7 @@ impl Guest {
             Frame::StreamClose => {
                 self.say(b"</stream:stream>");
                 self.over = true;
-                self.mailbox.borrow_mut().gone = true;
+                self.mailbox.borrow_mut().leave();
             }
             Frame::Stanza(element) => match kind(element) {
                 Kind::Message => self.message(element),
@@ -247,7 +283,7 @@ impl Guest {
                     self.say(b"<iq type='result' id='b'><bind/></iq>");
                 }
                 Kind::Presence => self.handled += 1,
-                Kind::Acknowledged(_) => {}
+                Kind::Acknowledged(h) => self.acknowledged(h),
                 Kind::Other => self.other(element),
             },
         }
@@ -286,7 +322,11 @@ impl Guest {
             let before = users.insert(self.user.clone(), Rc::clone(&self.mailbox));
             drop(users);
             if let Some(before) = before {
-                self.waited = before.borrow_mut().waits.split();
+                let mut before = before.borrow_mut();
+                self.waited = before.waits.split();
+                let mut mailbox = self.mailbox.borrow_mut();
+                mailbox.count = before.count;
+                mailbox.owed = std::mem::take(&mut before.owed);
             }
             self.say(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
             self.framer.restart();
@@ -317,23 +357,86 @@ impl Guest {
         };
         let mut mailbox = mailbox.borrow_mut();
         let gone = mailbox.gone;
+        if gone && mailbox.waits.is_empty() {
+            let user = String::from_utf8(to.to_vec()).unwrap();
+            // Whether anybody wants to know is not its affair.
+            let _told = house.missed.send(user);
+        }
+        let copies = if due(house.habits.double) { 2 } else { 1 };
+        mailbox.count += copies;
+        let asks = memchr::memmem::find(element, b"<request xmlns='urn:entente:0'/>").is_some();
+        let id = attribute(element, b"id").unwrap_or_default().to_vec();
+        if asks && !house.habits.hasty {
+            let owed = (mailbox.count, self.user.clone(), id.clone());
+            mailbox.owed.push_back(owed);
+        }
         let out = if gone {
             &mut mailbox.waits
         } else {
             &mut mailbox.out
         };
-        for _ in 0..if due(house.habits.double) { 2 } else { 1 } {
+        for _ in 0..copies {
             out.extend_from_slice(b"<message from='");
             out.extend_from_slice(&self.user);
             out.extend_from_slice(b"@stub.test/x'");
             let start = out.len();
-            out.extend_from_slice(element.strip_prefix(b"<message").unwrap());
+            let rest = element.strip_prefix(b"<message").unwrap();
+            let rest = rest.strip_suffix(b"</message>").unwrap();
+            out.extend_from_slice(rest);
+            if gone {
+                out.extend_from_slice(b"<delay xmlns='urn:xmpp:delay'/>");
+            }
+            out.extend_from_slice(b"</message>");
             if due(house.habits.corrupt) {
-                let at = memchr::memmem::find(&out[start..], b"<body>").unwrap();
-                out[start + at + 6] ^= 1;
+                let find = |mark: &[u8]| memchr::memmem::find(&out[start..], mark);
+                let at = find(b"<body").or_else(|| find(b"<enc")).unwrap();
+                let end = memchr::memchr(b'>', &out[start + at..]).unwrap();
+                out[start + at + end + 1] ^= 1;
             }
         }
         mailbox.unasked = true;
+        if let Some(waker) = &mailbox.waker {
+            waker.wake_by_ref();
+        }
+        drop(mailbox);
+        drop(users);
+        if asks && house.habits.hasty {
+            self.receipt(&self.user, to, &id);
+        }
+    }
+
+    /// The device has so many of its messages.
+    fn acknowledged(&self, h: u32) {
+        let due = |owed: &(u32, Vec<u8>, Vec<u8>)| owed.0 <= h;
+        loop {
+            let mut mailbox = self.mailbox.borrow_mut();
+            let Some((_, sender, id)) = mailbox.owed.pop_front_if(|owed| due(owed)) else {
+                return;
+            };
+            drop(mailbox);
+            for _ in 0..if self.house.habits.repeat { 2 } else { 1 } {
+                self.receipt(&sender, &self.user, &id);
+            }
+        }
+    }
+
+    /// Tells a sender that a user has a message.
+    fn receipt(&self, sender: &[u8], user: &[u8], id: &[u8]) {
+        let users = self.house.users.borrow();
+        let Some(mailbox) = users.get(sender).filter(|mailbox| !mailbox.borrow().gone) else {
+            return;
+        };
+        let mut mailbox = mailbox.borrow_mut();
+        mailbox.count += 1;
+        for part in [
+            &b"<message type='headline' from='"[..],
+            user,
+            b"@stub.test'><receipt xmlns='urn:entente:0' kind='delivered'><id>",
+            id,
+            b"</id></receipt></message>",
+        ] {
+            mailbox.out.extend_from_slice(part);
+        }
         if let Some(waker) = &mailbox.waker {
             waker.wake_by_ref();
         }
