@@ -397,6 +397,7 @@ mod tests {
             partners: 1,
             first: 7,
             wrong_certificate: false,
+            others: String::new(),
         };
         let given = "log = \"file:data/log\"   # what\nfsync = \"always\"   # why\n";
         let text = settings(given, &config(Some("kafka://b:1/p")));

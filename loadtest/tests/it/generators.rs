@@ -69,6 +69,7 @@ fn two_generators_load_one_gateway_and_their_results_are_one() {
         core: 0,
         folder: folder.path().to_owned(),
         fsync: "never".to_owned(),
+        log: None,
         extra: String::new(),
         algorithm: Algorithm::EdDsa,
         partners: 0,
