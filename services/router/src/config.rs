@@ -19,7 +19,8 @@ pub struct Config {
     pub append_bytes: ByteSize,
     /// How long stanzas wait for a log that is full or busy; then their connection is closed.
     pub log_patience: Span,
-    /// How often state goes to the store. A restart replays at most what came since.
+    /// How often state goes to the store; the first time right after a start. A restart replays at
+    /// most what came since.
     pub checkpoint: Span,
     /// Records kept below what the store covers, so that a reader that lags finds them.
     pub replay_margin: u64,

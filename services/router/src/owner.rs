@@ -161,7 +161,9 @@ pub(crate) struct Owner {
     pub(crate) storing: Option<JoinHandle<Result<(), StoreError>>>,
     pub(crate) storing_from: Offset,
     pub(crate) flooring: Option<JoinHandle<()>>,
-    pub(crate) stored_at: Instant,
+    /// When state last went to the store; nothing before the first time, which is with the first
+    /// tick: who dies young must not replay more each time.
+    pub(crate) stored_at: Option<Instant>,
     pub(crate) swept: Option<AccountId>,
     pub(crate) sweep_at: Instant,
 }
@@ -206,7 +208,7 @@ impl Owner {
             storing: None,
             storing_from: Offset::default(),
             flooring: None,
-            stored_at: now,
+            stored_at: None,
             swept: None,
             sweep_at: now,
         }

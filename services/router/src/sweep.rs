@@ -63,8 +63,9 @@ impl Owner {
             self.storing = None;
             self.stored(outcome)?;
         }
-        if now - self.stored_at >= self.ground.config.checkpoint.get() {
-            self.stored_at = now;
+        let every = self.ground.config.checkpoint.get();
+        if self.stored_at.is_none_or(|at| now - at >= every) {
+            self.stored_at = Some(now);
             let checkpoint = self.shard.checkpoint();
             self.storing_from = checkpoint.replay_from();
             self.storing = Some(tokio::task::spawn_blocking(move || checkpoint.commit()));

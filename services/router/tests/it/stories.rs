@@ -1,9 +1,12 @@
 //! What a device and its peers see.
 
-use entente_core::Content;
+use std::time::Duration;
+
+use entente_core::{Content, Span};
 use entente_proto::Directory;
 use entente_proto::edge::{CloseReason, ToEdge, ToRouter, Unresumable};
 use entente_router::Config;
+use tokio::time::Instant;
 
 use crate::gateway::{Disks, Gateway};
 
@@ -36,6 +39,33 @@ async fn a_repeated_id_is_handed_over_once() {
     bob.expect(&["a", "b"]).await;
     assert!(bob.is_quiet().await);
     gateway.stop().await;
+}
+
+/// Starts and kills in quick succession, each before a checkpoint is due: the next start must not
+/// have all of it to replay.
+#[tokio::test(start_paused = true)]
+async fn what_was_replayed_is_stored_soon() {
+    let disks = Disks::new();
+    let config = Config {
+        checkpoint: Span::secs(3600),
+        ..Config::default()
+    };
+    let first = Gateway::start(&disks, config.clone()).await;
+    let (alice, bob) = (first.user("alice").await, first.user("bob").await);
+    let mut alice = first.online(alice).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    alice.send(bob, &["a", "b", "c"]).await;
+    alice.handled().await;
+    let partition = first.placement.of_account(bob).index();
+    let end = disks.log.end(partition);
+    assert!(disks.log.floor(partition) < end, "no checkpoint is due");
+    drop(first);
+    let _second = Gateway::start(&disks, config).await;
+    let soon = Instant::now() + Duration::from_secs(5);
+    while disks.log.floor(partition) < end {
+        assert!(Instant::now() < soon, "the next start replays it again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
