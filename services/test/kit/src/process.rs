@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -190,6 +191,12 @@ fn spawn(config: &ProcessConfig) -> Result<Child, ProcessError> {
         .spawn()?)
 }
 
+/// Where ports are looked for: below those that Linux gives to outgoing connections, one of which
+/// would keep a process that was killed from listening there again.
+const LISTENED: Range<u16> = 10_240..32_768;
+/// Ports that are tried before any will do.
+const TRIES: usize = 64;
+
 /// Ports of loopback that nobody else gets while this lives.
 #[derive(Debug)]
 pub struct Ports(Vec<TcpListener>);
@@ -200,9 +207,7 @@ impl Ports {
     /// # Errors
     /// If the operating system has none left.
     pub fn reserve(count: usize) -> io::Result<Self> {
-        let listeners: io::Result<Vec<_>> = (0..count)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect();
+        let listeners: io::Result<Vec<_>> = (0..count).map(|_| listen()).collect();
         listeners.map(Self)
     }
 
@@ -216,6 +221,12 @@ impl Ports {
 
     /// Frees them for the process that is to listen there.
     pub fn release(self) {}
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let mut tried = (0..TRIES).map(|_| rand::random_range(LISTENED));
+    let free = tried.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    free.map_or_else(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)), Ok)
 }
 
 #[cfg(test)]
