@@ -10,9 +10,13 @@
 pub mod directory;
 pub mod edge;
 pub mod identity;
+pub mod intake;
+pub mod owners;
 #[cfg(feature = "wire")]
 pub mod wire;
 
 pub use directory::{Directory, DirectoryClient};
 pub use edge::{EdgeId, Router, RouterClient};
 pub use identity::{Identity, IdentityClient};
+pub use intake::{Intake, IntakeClient};
+pub use owners::{Owners, OwnersClient};

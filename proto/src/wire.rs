@@ -24,6 +24,7 @@ mod pump;
 mod revocations;
 mod router;
 mod seats;
+mod shards;
 mod words;
 
 use std::time::Duration;
@@ -34,7 +35,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::wire::fault::fault_of;
-use crate::{DirectoryClient, IdentityClient, RouterClient};
+use crate::{DirectoryClient, IdentityClient, IntakeClient, OwnersClient, RouterClient};
 
 #[expect(
     clippy::allow_attributes,
@@ -47,6 +48,20 @@ use crate::{DirectoryClient, IdentityClient, RouterClient};
 )]
 mod generated {
     tonic::include_proto!("entente.v1");
+}
+
+/// Full names of the gRPC services, for whoever decides which peer may call what.
+pub mod service {
+    /// Accounts, keys and block lists.
+    pub const DIRECTORY: &str = "entente.v1.Directory";
+    /// Logins, bundles, revocations.
+    pub const IDENTITY: &str = "entente.v1.Identity";
+    /// Records and stanzas of other nodes.
+    pub const INTAKE: &str = "entente.v1.Intake";
+    /// Who owns which shard.
+    pub const OWNERS: &str = "entente.v1.Owners";
+    /// The stream between a connection node and an owner.
+    pub const ROUTER: &str = "entente.v1.Router";
 }
 
 /// Longest message in bytes, written or read. A stanza is at most a quarter of it, a page of keys or
@@ -144,6 +159,27 @@ impl Served {
         self
     }
 
+    /// Adds an intake.
+    #[must_use]
+    pub fn intake(mut self, intake: IntakeClient) -> Self {
+        let service = shards::ServingIntake(intake);
+        self.routes.add_service(
+            generated::intake_server::IntakeServer::new(service)
+                .max_decoding_message_size(MESSAGE_BYTES)
+                .max_encoding_message_size(MESSAGE_BYTES),
+        );
+        self
+    }
+
+    /// Adds what this node knows of owners.
+    #[must_use]
+    pub fn owners(mut self, owners: OwnersClient) -> Self {
+        let service = shards::ServingOwners(owners);
+        self.routes
+            .add_service(generated::owners_server::OwnersServer::new(service));
+        self
+    }
+
     /// What [`server`] takes with `add_routes`.
     pub fn routes(self) -> Routes {
         self.routes.routes()
@@ -172,6 +208,20 @@ impl IdentityClient {
     /// the tasks are cancelled or the handle is gone; no login is granted while nobody listens.
     pub fn remote(channel: Channel, tasks: &Tasks) -> Self {
         Self::local(std::sync::Arc::new(identity::Remote::new(channel, tasks)))
+    }
+}
+
+impl IntakeClient {
+    /// A handle on an intake behind a channel.
+    pub fn remote(channel: Channel) -> Self {
+        Self::local(std::sync::Arc::new(shards::RemoteIntake::new(channel)))
+    }
+}
+
+impl OwnersClient {
+    /// A handle on what the node behind a channel knows of owners.
+    pub fn remote(channel: Channel) -> Self {
+        Self::local(std::sync::Arc::new(shards::RemoteOwners::new(channel)))
     }
 }
 

@@ -54,7 +54,9 @@ const TEXTS: &[&str] = &[
     "the gateway cannot store anything now",
     "the gateway cannot store this now",
     "the number is taken: draw another",
+    "the log never takes this",
     "the owner of the account is not available",
+    "the shard has another owner",
     "too many one-time keys wait",
     // Identity.
     "a key or signature is not valid",
@@ -119,6 +121,12 @@ pub(super) fn fault_of(status: &Status) -> Fault {
         Code::OutOfRange => TOO_LARGE,
         _ => LOST,
     }
+}
+
+/// The fault that the service itself told; none if the transport speaks.
+pub(super) fn said_of(status: &Status) -> Option<Fault> {
+    let is_marked = status.metadata().contains_key(MARK);
+    is_marked.then(|| fault_of(status))
 }
 
 const KINDS: [FaultKind; 9] = [

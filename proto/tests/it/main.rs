@@ -13,4 +13,5 @@ mod frames;
 mod items;
 mod revocations;
 mod services;
+mod shards;
 mod stream;
