@@ -158,6 +158,7 @@ words! {
     }
     /// How a resumption ended.
     ResumeOutcome as "outcome" {
+        Away = "away",
         Done = "done",
         Unknown = "unknown",
     }

@@ -13,6 +13,7 @@
 
 mod accept;
 mod config;
+mod domain;
 mod drain;
 mod drive;
 mod error;
@@ -30,6 +31,7 @@ mod wire;
 
 pub use accept::{Built, Deps, build, check};
 pub use config::{Config, ConfigError, DeadlinesConfig, LimitsConfig, TlsConfig, WebSocketConfig};
+pub use domain::DomainCertificate;
 pub use drain::{Elsewhere, ElsewhereError};
 pub use error::BuildError;
 pub use secure::SecureError;

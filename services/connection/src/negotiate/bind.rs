@@ -29,7 +29,7 @@ impl Talk<'_> {
         loop {
             let element = self.element().await?;
             if element.is("resume", &ns::SM) {
-                match self.resume(&element, &login).await {
+                match self.resume(&element, &login).await? {
                     Ok((negotiated, resumed)) => {
                         self.stream.out.element(&resumed);
                         return Ok(negotiated);

@@ -35,7 +35,7 @@ impl Talk<'_> {
         let mut said = Vec::new();
         let mut negotiated = None;
         if let Some(resume) = request.child("resume", &ns::SM) {
-            match self.resume(resume, &login).await {
+            match self.resume(resume, &login).await? {
                 Ok((resumed, element)) => {
                     negotiated = Some(resumed);
                     said.push(element);

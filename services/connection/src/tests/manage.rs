@@ -163,6 +163,29 @@ async fn a_failed_resumption_leads_to_a_fresh_bind() {
     assert_eq!(client.bind().await.attribute("type"), Some("result"));
 }
 
+/// A session whose owner cannot be asked is not said to be over: the client comes again.
+#[tokio::test(start_paused = true)]
+async fn a_resumption_while_the_owner_is_away_ends_the_stream_and_not_the_session() {
+    let world = World::new();
+    let (client, previd) = Client::managed(&world, 7).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='2'/>");
+    world.router.go_away();
+    let mut early = Client::new(&world);
+    early.login(7).await;
+    early.send(&resume).await;
+    let error = early.element().await;
+    assert!(error.is("error", &ns::STREAMS), "{error:?}");
+    let condition = error.child("resource-constraint", &ns::STREAM_ERRORS);
+    assert!(condition.is_some(), "{error:?}");
+    world.router.come_back();
+    let mut again = Client::new(&world);
+    again.login(7).await;
+    again.send(&resume).await;
+    assert!(again.element().await.is("resumed", &ns::SM));
+}
+
 #[tokio::test(start_paused = true)]
 async fn counters_on_the_wire_wrap() {
     let world = World::with(|config| config.first_count = u32::MAX - 1);

@@ -38,6 +38,8 @@ struct State {
     epoch: u64,
     /// Submits are kept unhandled while this is set.
     stuck: bool,
+    /// Nobody can attach.
+    away: bool,
     /// Whose session ends with the next thing that it says.
     doomed: Option<AccountId>,
 }
@@ -60,6 +62,9 @@ struct Twin {
 #[async_trait]
 impl Router for StubRouter {
     async fn attach(&self, edge: EdgeId, _shard: ShardId) -> Result<EdgeStream, Fault> {
+        if self.0.lock().away {
+            return Err(Fault::new(FaultKind::Unavailable, "away"));
+        }
         let (to_edge, edge_inbox) = mpsc::channel(STREAM_BATCHES);
         let (inbox, mut owner) = mpsc::channel::<(EdgeId, Vec<ToRouter>)>(STREAM_BATCHES);
         let state = Arc::clone(&self.0);
@@ -98,6 +103,19 @@ impl StubRouter {
             .entry(account)
             .or_default()
             .push_back(content);
+    }
+
+    /// Ends the stream, and lets nobody attach until it is back.
+    pub(crate) fn go_away(&self) {
+        let mut state = self.0.lock();
+        state.away = true;
+        state.to_edge = None;
+        state.tasks.abort_all();
+    }
+
+    /// Ends [`StubRouter::go_away`]; the twins are as they were.
+    pub(crate) fn come_back(&self) {
+        self.0.lock().away = false;
     }
 
     /// Leaves submits unhandled, or handles all of them.
