@@ -1,6 +1,6 @@
 //! Backends by URL: the one place that maps a scheme to an implementation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -45,23 +45,43 @@ pub enum BackendError {
     Store(#[from] StoreError),
 }
 
-/// The logs of a deployment.
-#[derive(Debug)]
+/// The logs that a process keeps.
+#[derive(Debug, Default)]
 pub struct Logs {
     /// The input: one partition a shard.
-    pub input: Arc<dyn Log>,
+    pub input: Option<Arc<dyn Log>>,
     /// The wake-ups.
-    pub wake: Arc<dyn Log>,
+    pub wake: Option<Arc<dyn Log>>,
     closes: Closes,
 }
 
 /// Logs that are more than memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Closes {
     #[cfg(feature = "kafka")]
     Kafka([Arc<entente_kafka::KafkaLog>; 2]),
+    #[default]
     Nothing,
-    Segments([Arc<SegmentLog>; 2]),
+    Segments(Vec<Arc<SegmentLog>>),
+}
+
+/// What a process keeps.
+#[derive(Clone, Debug)]
+pub struct Keeps {
+    /// The shards whose input and rows it has.
+    pub shards: BTreeSet<ShardId>,
+    /// Whether it has the wake-ups.
+    pub wake: bool,
+}
+
+impl Keeps {
+    /// Everything, as a process with all roles does.
+    pub fn all(shards: u32) -> Self {
+        Self {
+            shards: (0..shards).map(ShardId::new).collect(),
+            wake: true,
+        }
+    }
 }
 
 impl Logs {
@@ -88,9 +108,10 @@ impl Logs {
                 tokio::join!(input.close(), wake.close());
             }
             Closes::Nothing => {}
-            Closes::Segments([input, wake]) => {
-                input.close().await;
-                wake.close().await;
+            Closes::Segments(logs) => {
+                for log in logs {
+                    log.close().await;
+                }
             }
         }
     }
@@ -169,31 +190,42 @@ pub(crate) fn input(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`BackendError`].
-pub async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, BackendError> {
+pub async fn logs(storage: &Storage, keeps: &Keeps, seal: &SealKey) -> Result<Logs, BackendError> {
+    let mut logs = Logs::default();
+    if keeps.shards.is_empty() && !keeps.wake {
+        return Ok(logs);
+    }
     match storage.log.split_once(':') {
-        Some(("memory", _)) => Ok(Logs {
-            input: Arc::new(MemoryLog::new(storage.shards)),
-            wake: Arc::new(MemoryLog::new(1)),
-            closes: Closes::Nothing,
-        }),
+        Some(("memory", _)) => {
+            let memory = |partitions| Arc::new(MemoryLog::new(partitions)) as Arc<dyn Log>;
+            logs.input = (!keeps.shards.is_empty()).then(|| memory(storage.shards));
+            logs.wake = keeps.wake.then(|| memory(1));
+        }
         Some(("file", folder)) => {
-            let input = segment_log(storage, &input(Path::new(folder)), storage.shards)?;
-            let wake = segment_log(storage, &Path::new(folder).join("wake"), 1)?;
-            Ok(Logs {
-                closes: Closes::Segments([Arc::clone(&input), Arc::clone(&wake)]),
-                input,
-                wake,
-            })
+            let folder = Path::new(folder);
+            let mut segments = Vec::new();
+            if !keeps.shards.is_empty() {
+                let log = segment_log(storage, &input(folder), storage.shards)?;
+                segments.push(Arc::clone(&log));
+                logs.input = Some(log);
+            }
+            if keeps.wake {
+                let log = segment_log(storage, &folder.join("wake"), 1)?;
+                segments.push(Arc::clone(&log));
+                logs.wake = Some(log);
+            }
+            logs.closes = Closes::Segments(segments);
         }
         #[cfg(feature = "kafka")]
-        Some(("kafka" | "kafka+tls", _)) => kafka::logs(storage, seal).await,
+        Some(("kafka" | "kafka+tls", _)) => return kafka::logs(storage, seal).await,
         _ => {
             // Its only use is a cluster's.
             let _unsealed = seal;
             known(storage).map_err(BackendError::Scheme)?;
-            Err(BackendError::Scheme(LOG_SCHEMES.to_owned()))
+            return Err(BackendError::Scheme(LOG_SCHEMES.to_owned()));
         }
     }
+    Ok(logs)
 }
 
 fn segment_log(
@@ -217,42 +249,43 @@ fn segment_log(
     Ok(Arc::new(log))
 }
 
-/// Opens the rows of every shard, and of push.
+/// Opens the rows of the shards, and of push.
 ///
 /// # Errors
 /// [`BackendError`].
-pub fn stores(storage: &Storage) -> Result<Stores, BackendError> {
-    let shards = (0..storage.shards).map(ShardId::new);
+pub fn stores(storage: &Storage, keeps: &Keeps) -> Result<Stores, BackendError> {
+    let mut stores = Stores::default();
+    if keeps.shards.is_empty() && !keeps.wake {
+        return Ok(stores);
+    }
     match storage.state.split_once(':') {
         Some(("memory", _)) => {
             let store = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
-            Ok(Stores {
-                shards: shards.map(|shard| (shard, store())).collect(),
-                push: store(),
-            })
+            let shards = keeps.shards.iter();
+            stores.shards = shards.map(|shard| (*shard, store())).collect();
+            stores.push = keeps.wake.then(store);
         }
         Some(("fjall", folder)) => {
             private_folder(Path::new(folder))?;
             let database = FjallStore::database(Path::new(folder))?;
-            let mut stores: BTreeMap<_, Arc<dyn StateStore>> = BTreeMap::new();
-            for shard in shards {
-                stores.insert(shard, Arc::new(FjallStore::open(&database, shard)?));
+            for shard in &keeps.shards {
+                let store = FjallStore::open(&database, *shard)?;
+                stores.shards.insert(*shard, Arc::new(store));
             }
-            let push = FjallStore::named(&database, "push")?;
-            Ok(Stores {
-                shards: stores,
-                push: Arc::new(push),
-            })
+            if keeps.wake {
+                stores.push = Some(Arc::new(FjallStore::named(&database, "push")?));
+            }
         }
-        _ => Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
+        _ => return Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
     }
+    Ok(stores)
 }
 
-/// Rows of a node.
-#[derive(Debug)]
+/// Rows of a process.
+#[derive(Debug, Default)]
 pub struct Stores {
-    /// Of each shard.
+    /// Of each shard that it owns.
     pub shards: BTreeMap<ShardId, Arc<dyn StateStore>>,
     /// Of the push service.
-    pub push: Arc<dyn StateStore>,
+    pub push: Option<Arc<dyn StateStore>>,
 }

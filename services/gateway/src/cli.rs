@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use entente_gateway::cluster::Place;
 use entente_gateway::compose::Node;
 use entente_gateway::config::Config;
-use entente_gateway::init::Init;
-use entente_gateway::preflight::preflight;
+use entente_gateway::init::{Init, MeshNode};
+use entente_gateway::preflight::{preflight, survey};
+use entente_mesh::Role;
 
 /// A gateway through which messaging networks exchange end-to-end encrypted messages.
 ///
@@ -36,6 +38,8 @@ enum Command {
         /// The configuration file.
         #[arg(long, short, default_value = "entente.toml")]
         config: PathBuf,
+        #[command(flatten)]
+        place: PlaceArgs,
     },
     /// Writes the completions of a shell to standard output.
     Completions {
@@ -47,15 +51,34 @@ enum Command {
     Demo(entente_demo::DemoOptions),
     /// Writes what a first start needs: configuration, secrets, development certificate, keys.
     Init(InitArgs),
-    /// Runs every role in this process until SIGTERM; a second SIGTERM is fast. SIGHUP reads the
-    /// partners again; a changed certificate is taken without it.
+    /// Runs every role, or some of them, in this process until SIGTERM; a second SIGTERM is fast.
+    /// SIGHUP reads the partners again; a changed certificate is taken without it.
     Run {
         /// The configuration file.
         #[arg(long, short, default_value = "entente.toml")]
         config: PathBuf,
+        #[command(flatten)]
+        place: PlaceArgs,
     },
     /// Says which version this is.
     Version,
+}
+
+#[derive(Args, Debug)]
+struct PlaceArgs {
+    /// What this process does, of the nodes in [mesh]: connection, identity, push, router. Without
+    /// it, everything, in this process alone.
+    #[arg(long, value_delimiter = ',')]
+    role: Vec<Role>,
+    /// Which of the nodes with these roles it is; needed if there are several.
+    #[arg(long, requires = "role")]
+    node: Option<String>,
+}
+
+impl PlaceArgs {
+    fn take(&self, config: &mut Config) -> anyhow::Result<Option<Place>> {
+        Ok(config.take_place(&self.role, self.node.as_deref())?)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -81,11 +104,16 @@ struct InitArgs {
     /// Lets partners be on this machine and without TLS. Never in a deployment.
     #[arg(long)]
     development: bool,
+    /// A node of a deployment with a process for each role, as often as there are nodes:
+    /// `role=router,name=r1,address=127.0.0.1:9701`, and if it listens elsewhere than the rest,
+    /// `admin=`, `xmpp=`, `websocket=`, `http=`. Shards are dealt out to the routers.
+    #[arg(long = "mesh-node", value_name = "NODE")]
+    mesh: Vec<MeshNode>,
 }
 
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
-        Command::Check { config } => check(&config),
+        Command::Check { config, place } => check(&config, &place),
         Command::Completions { shell } => {
             // Into memory first: the generator panics when its reader goes away.
             let mut script = Vec::new();
@@ -95,7 +123,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo(options),
         Command::Init(args) => init(args),
-        Command::Run { config } => serve(&config),
+        Command::Run { config, place } => serve(&config, &place),
         Command::Version => say(&format!("entente {}", env!("CARGO_PKG_VERSION"))),
     };
     match outcome {
@@ -130,10 +158,16 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the runtime does not start")
 }
 
-fn check(path: &Path) -> anyhow::Result<()> {
-    let config = Config::read(path)?;
-    for warning in preflight(&config)? {
+fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
+    let mut config = Config::read(path)?;
+    let place = place.take(&mut config)?;
+    for warning in preflight(&config, place.as_ref())? {
         writeln!(io::stderr(), "entente: warning: {warning}")?;
+    }
+    if let Some(place) = &place {
+        for line in runtime()?.block_on(survey(&config, place))? {
+            say(&line)?;
+        }
     }
     say(&format!(
         "{}: the configuration, its secrets, keys and partners are good",
@@ -150,20 +184,30 @@ fn init(args: InitArgs) -> anyhow::Result<()> {
         http: args.http,
         admin: args.admin,
         development: args.development,
+        mesh: args.mesh,
     };
     for path in init.write()? {
         say(&format!("wrote {}", path.display()))?;
     }
     let config = init.folder.join("entente.toml");
-    say(&format!("next: entente run --config {}", config.display()))
+    let each = if init.mesh.is_empty() {
+        ""
+    } else {
+        " --role ROLE --node NAME, for each node"
+    };
+    say(&format!(
+        "next: entente run --config {}{each}",
+        config.display()
+    ))
 }
 
-fn serve(path: &Path) -> anyhow::Result<()> {
-    let config = Config::read(path)?;
+fn serve(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
+    let mut config = Config::read(path)?;
+    let place = place.take(&mut config)?;
     entente_node::init_logging(&config.log)?;
     descriptors(&config);
     runtime()?.block_on(async {
-        let node = Node::start(config).await?;
+        let node = Node::start(config, place).await?;
         node.run_until_drained().await?;
         Ok(())
     })

@@ -2,32 +2,26 @@
 //!
 //! Config -> start -> run -> drain is the whole life of the process.
 
+mod parts;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use entente_connection as connection;
-use entente_core::{Placement, SealKey, Secret};
 use entente_egress::Client;
 use entente_identity as identity;
-use entente_node::{
-    AcceptMetrics, Admin, AdminSettings, Callers, Drain, Metrics, MetricsError, Readiness, Signals,
-    Tasks,
-};
-use entente_proto::{DirectoryClient, RouterClient};
+use entente_mesh::Role;
+use entente_node::{Drain, MetricsError, Readiness, Signals, Tasks};
 use entente_push as push;
-use entente_router as router;
-use entente_table::MemoryTable;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
+use self::parts::{Ground, Parts};
 use crate::backends::{self, BackendError, Logs};
+use crate::cluster::{Answering, JoinError, Place};
 use crate::config::{Config, DrainConfig};
-use crate::deployment::{self, DeploymentError};
-use crate::door::Door;
-use crate::endpoints::RegistryEndpoints;
+use crate::deployment::DeploymentError;
 use crate::keyfiles::{self, KeyFileError};
 use crate::secrets::{Secrets, SecretsError};
 
@@ -43,6 +37,15 @@ pub enum StartError {
     /// The placement is not that of the deployment.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
+    /// Secrets of before there were nodes.
+    #[error("secrets: without placement_key, nodes would look for accounts in different shards")]
+    NoPlacement,
+    /// A role that the others need is neither here nor in the mesh.
+    #[error("the roles of this process need [mesh], for the others are not in it")]
+    Roles,
+    /// This process cannot be one of the nodes.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// Connections to partners cannot be made.
     #[error("egress: {0}")]
     Egress(#[from] entente_egress::SettingsError),
@@ -91,8 +94,8 @@ const FAST_FLUSH: Duration = Duration::from_secs(1);
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
-    connection: connection::Built,
-    registry: Arc<identity::Registry>,
+    connection: Option<connection::Built>,
+    registry: Option<Arc<identity::Registry>>,
     logs: Logs,
     readiness: Readiness,
     drain: Drain,
@@ -101,86 +104,54 @@ pub struct Node {
     config: DrainConfig,
 }
 
-/// What every part of a node shares.
-struct Ground {
-    tasks: Tasks,
-    drain: Drain,
-    readiness: Readiness,
-    metrics: Metrics,
-    accepts: AcceptMetrics,
-    callers: Callers,
-    placement: Placement,
-    seal: SealKey,
-}
-
 impl Node {
-    /// Builds the parts and opens the doors. Ready when every shard is owned.
+    /// Builds the parts and opens the doors: all of them, or those of a place among the nodes of the
+    /// configuration. Ready when every shard that is to be owned here is.
     ///
     /// # Errors
     /// [`StartError`] names the part; nothing is left running but tasks that end with the process.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, place: Option<Place>) -> Result<Self, StartError> {
         let signals = Signals::listen().map_err(listen("signals"))?;
-        for told in keyfiles::check(&config)? {
+        for told in keyfiles::check(&config, place.as_ref())? {
             tracing::warn!(file = %told.file.display(), "the group of a key file may read it");
         }
         let secrets = Secrets::read(&config.secrets)?;
-        let ground = Ground::new(&config, secrets.seal)?;
-        let logs = backends::logs(&config.storage, &ground.seal).await?;
+        let ground = Ground::new(&config, &secrets, place)?;
+        let mut parts = Parts {
+            cluster: ground.cluster(&config)?,
+            ..Parts::default()
+        };
+        let keeps = ground.keeps(parts.cluster.as_ref());
+        let logs = backends::logs(&config.storage, &keeps, &ground.seal).await?;
         logs.publish(&ground.metrics, &ground.tasks)?;
-        let stores = backends::stores(&config.storage)?;
-        let shards = router::Deps {
-            log: Arc::clone(&logs.input),
-            wake: Arc::clone(&logs.wake),
-            stores: stores.shards,
-            placement: ground.placement.clone(),
-            seal: ground.seal.clone(),
-            tasks: ground.tasks.clone(),
-            metrics: ground.metrics.clone(),
-            ready: ground.readiness.condition("shards"),
-            takes: ground.readiness.condition("log"),
-        };
-        let router = router::build(config.router.clone(), shards)?.service;
-        let directory = DirectoryClient::local(Arc::<router::Service>::clone(&router));
+        let stores = backends::stores(&config.storage, &keeps)?;
+        if ground.has(Role::Router) {
+            let router = ground.router(&config, &parts, &logs, stores.shards)?;
+            parts.router = Some(router);
+        }
         let http = Arc::new(Client::new(&config.egress)?);
-        let people = ground.people(&config, secrets.fast, directory.clone(), &http)?;
-        let wakes = push::Deps {
-            log: Arc::clone(&logs.wake),
-            store: stores.push,
-            seal: ground.seal.clone(),
-            directory,
-            endpoints: Arc::new(RegistryEndpoints(Arc::clone(&people.registry))),
-            http,
-            key: config.push.signing_key()?,
-            tasks: ground.tasks.clone(),
-            metrics: ground.metrics.clone(),
-        };
-        let jwks = Bytes::from(push::build(config.push.clone(), wakes)?.jwks);
-        let chats = connection::Deps {
-            router: RouterClient::local(router),
-            identity: people.client,
-            placement: ground.placement.clone(),
-            tasks: ground.tasks.clone(),
-            drain: ground.drain.clone(),
-            metrics: ground.metrics.clone(),
-            accepted: ground.accepts.clone(),
-            callers: ground.callers.clone(),
-            expired: ground.readiness.note("certificate expired"),
-        };
-        let connection = connection::build(config.connection.clone(), chats).await?;
-        let door = Door {
-            enlist: people.enlist,
-            jwks,
-            tls: connection
-                .https_acceptor()
-                .map_err(connection::BuildError::from)?,
-            callers: ground.callers.clone(),
-        };
-        let opened = door.open(&config.http, &ground.tasks, ground.accepts.clone());
-        opened.await.map_err(listen("http.listen"))?;
+        if ground.has(Role::Identity) {
+            let people = ground.people(&config, secrets.fast, parts.directory()?, &http)?;
+            parts.registry = Some(Arc::clone(&people.registry));
+            parts.people = Some(people);
+        }
+        if let (Some(log), Some(store)) = (&logs.wake, stores.push) {
+            ground.push(&config, &mut parts, (Arc::clone(log), store), http)?;
+        }
+        ground.doors(&config, &mut parts).await?;
+        if let Some(cluster) = &parts.cluster {
+            let answering = Answering {
+                router: parts.router.clone(),
+                identity: parts.people.as_ref().map(|people| people.client.clone()),
+                wake: logs.wake.clone(),
+            };
+            let accepts = ground.accepts.clone();
+            cluster.open(answering, &ground.readiness, accepts).await?;
+        }
         ground.admin(&config.admin).await?;
         Ok(Self {
-            connection,
-            registry: people.registry,
+            connection: parts.connection,
+            registry: parts.registry,
             logs,
             readiness: ground.readiness,
             drain: ground.drain,
@@ -207,7 +178,9 @@ impl Node {
         } = self;
         let watched = drain.clone();
         let reload = move || {
-            let _told_in_the_log = identity::reload(&registry);
+            if let Some(registry) = &registry {
+                let _told_in_the_log = identity::reload(registry);
+            }
         };
         // Not one of the tasks: signals are listened to until the very end.
         let mut listening = JoinSet::new();
@@ -220,11 +193,11 @@ impl Node {
         drain.begun().await;
         let orderly = async {
             sleep(config.settle.get()).await;
-            connection.drain(config.budget.get()).await
+            end_sessions(connection.as_ref(), config.budget.get()).await
         };
         let left = tokio::select! {
             left = orderly => left,
-            () = drain.leaving() => connection.drain(Duration::ZERO).await,
+            () = drain.leaving() => end_sessions(connection.as_ref(), Duration::ZERO).await,
         };
         let flush = config.flush.get();
         let ended = tokio::select! {
@@ -245,69 +218,11 @@ impl Node {
     }
 }
 
-impl Ground {
-    fn new(config: &Config, seal: SealKey) -> Result<Self, StartError> {
-        let drain = Drain::new();
-        let metrics = Metrics::new();
-        let connections = config.connection.limits.connections;
-        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-        Ok(Self {
-            tasks: Tasks::new(drain.clone()),
-            readiness: Readiness::new(drain.clone()),
-            accepts: AcceptMetrics::new(&metrics)?,
-            callers: Callers::new(config.callers.clone(), connections, &metrics)?,
-            drain,
-            metrics,
-            placement: deployment::placement(&config.storage, &seal)?,
-            seal,
-        })
-    }
-}
-
-impl Ground {
-    fn people(
-        &self,
-        config: &Config,
-        fast_secret: Secret<[u8; 32]>,
-        directory: DirectoryClient,
-        http: &Arc<Client>,
-    ) -> Result<identity::Built, StartError> {
-        let deps = identity::Deps {
-            directory,
-            http: Arc::<Client>::clone(http),
-            policy: config.egress.policy(),
-            table: Arc::new(MemoryTable::default()),
-            metrics: self.metrics.clone(),
-            fast_secret,
-            clock: identity::Clock::system(),
-        };
-        let people = identity::build(&config.identity, deps)?;
-        let keys = keys_until(Arc::clone(&people.jwks), self.tasks.cancelled());
-        self.tasks.spawn_vital("partner keys", keys);
-        Ok(people)
-    }
-
-    async fn admin(&self, settings: &AdminSettings) -> Result<(), StartError> {
-        let admin = Admin {
-            readiness: self.readiness.clone(),
-            metrics: self.metrics.clone(),
-            drain: self.drain.clone(),
-        };
-        let (tasks, ends) = (self.tasks.clone(), self.tasks.cancelled());
-        let bound = admin
-            .bind(settings, tasks, self.accepts.clone(), ends)
-            .await;
-        let (_, serve) = bound.map_err(listen("admin.bind"))?;
-        self.tasks.spawn_vital("admin", serve);
-        Ok(())
-    }
-}
-
-/// Follows the partners' keys until the tasks end.
-async fn keys_until(keys: Arc<identity::Jwks>, ends: CancellationToken) {
-    tokio::select! {
-        () = keys.run() => {}
-        () = ends.cancelled() => {}
+/// Tells clients to go, and returns how many sessions were left.
+async fn end_sessions(connection: Option<&connection::Built>, budget: Duration) -> usize {
+    match connection {
+        Some(connection) => connection.drain(budget).await,
+        None => 0,
     }
 }
 

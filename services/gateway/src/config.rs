@@ -11,6 +11,8 @@ use entente_core::{ByteSize, Span};
 use entente_node::{AdminSettings, CallerLimits, LogSettings};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::{MeshConfig, OwnerMap};
+
 /// A node's configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +55,9 @@ pub struct Config {
     /// How the process ends.
     #[serde(default)]
     pub drain: DrainConfig,
+    /// The nodes of a deployment whose roles are processes of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<MeshConfig>,
 }
 
 /// Where what must last is kept.
@@ -263,6 +268,10 @@ impl Config {
             .log
             .check()
             .map_err(|error| setting(error.to_string()))?;
+        if let Some(mesh) = &config.mesh {
+            OwnerMap::new(mesh, config.storage.shards)
+                .map_err(|error| setting(format!("mesh.nodes: {error}")))?;
+        }
         Ok(config)
     }
 
@@ -276,6 +285,9 @@ impl Config {
         ];
         for path in paths.into_iter().chain(&mut self.push.publish) {
             *path = folder.join(&*path);
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.resolve(folder);
         }
         if let Some(roots) = &mut self.egress.extra_roots {
             *roots = folder.join(&*roots);

@@ -37,6 +37,9 @@ pub enum DeploymentError {
     /// The file is not what it was.
     #[error("{0} is damaged: restore it from a copy")]
     Malformed(String),
+    /// The secrets have another key: every account would be looked for elsewhere.
+    #[error("{0} has another placement_key than the secrets")]
+    Key(String),
     /// The log is there and the file is not: another key would look for every account elsewhere.
     #[error("{0} is missing beside a log that has records: restore it from a copy")]
     Missing(String),
@@ -55,24 +58,44 @@ pub enum DeploymentError {
 /// What the key of a placement is drawn from, beside the key that seals.
 const PLACEMENT_LABEL: &[u8] = b"entente placement\0";
 
-/// Reads the placement of a deployment, or creates it with the first start.
+/// The placement as a process has it that keeps no log of its own: `key` is what the nodes of the
+/// deployment share.
+pub fn told(storage: &Storage, seal: &SealKey, key: &[u8; 16]) -> Placement {
+    if backends::is_remote(storage) {
+        return Placement::new(storage.shards, &seal.tag(PLACEMENT_LABEL));
+    }
+    Placement::new(storage.shards, key)
+}
+
+/// Reads the placement of a deployment, or creates it with the first start. `key` is what the nodes
+/// of the deployment share; without one, a first start draws its own.
 ///
 /// # Errors
 /// [`DeploymentError`].
-pub fn placement(storage: &Storage, seal: &SealKey) -> Result<Placement, DeploymentError> {
+pub fn placement(
+    storage: &Storage,
+    seal: &SealKey,
+    key: Option<[u8; 16]>,
+) -> Result<Placement, DeploymentError> {
+    let drawn = || key.unwrap_or_else(random_array);
     if backends::is_remote(storage) {
-        return Ok(Placement::new(storage.shards, &seal.tag(PLACEMENT_LABEL)));
+        return Ok(told(storage, seal, &drawn()));
     }
     let Some(folder) = storage.log.strip_prefix("file:") else {
-        return Ok(Placement::new(storage.shards, &random_array()));
+        return Ok(Placement::new(storage.shards, &drawn()));
     };
     let folder = Path::new(folder);
-    if let Some(placement) = existing(folder, storage.shards)? {
-        return Ok(placement);
+    if let Some(found) = existing(folder, storage.shards)? {
+        return match key {
+            Some(key) if key != found => {
+                Err(DeploymentError::Key(file_of(folder).display().to_string()))
+            }
+            _ => Ok(Placement::new(storage.shards, &found)),
+        };
     }
-    let text = create(&file_of(folder), storage.shards);
-    let text = text.map_err(|source| io(folder, source))?;
-    parse(folder, &text, storage.shards)
+    let key = drawn();
+    create(&file_of(folder), storage.shards, &key).map_err(|source| io(folder, source))?;
+    Ok(Placement::new(storage.shards, &key))
 }
 
 /// Compares a configuration with the deployment that lies in its folder, if there is one. Nothing
@@ -98,8 +121,8 @@ fn io(folder: &Path, source: std::io::Error) -> DeploymentError {
     }
 }
 
-/// The placement of a deployment that was created before.
-fn existing(folder: &Path, shards: u32) -> Result<Option<Placement>, DeploymentError> {
+/// The key of a deployment that was created before.
+fn existing(folder: &Path, shards: u32) -> Result<Option<[u8; 16]>, DeploymentError> {
     match std::fs::read_to_string(file_of(folder)) {
         Ok(text) => parse(folder, &text, shards).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -115,7 +138,7 @@ fn existing(folder: &Path, shards: u32) -> Result<Option<Placement>, DeploymentE
     }
 }
 
-fn parse(folder: &Path, text: &str, shards: u32) -> Result<Placement, DeploymentError> {
+fn parse(folder: &Path, text: &str, shards: u32) -> Result<[u8; 16], DeploymentError> {
     let malformed = || DeploymentError::Malformed(file_of(folder).display().to_string());
     let file: File = toml::from_str(text).map_err(|_| malformed())?;
     if file.shards != shards {
@@ -126,28 +149,28 @@ fn parse(folder: &Path, text: &str, shards: u32) -> Result<Placement, Deployment
         });
     }
     let key = STANDARD.decode(&file.placement_key).ok();
-    let key: Option<[u8; 16]> = key.and_then(|key| key.try_into().ok());
-    Ok(Placement::new(file.shards, &key.ok_or_else(malformed)?))
+    key.and_then(|key| key.try_into().ok())
+        .ok_or_else(malformed)
 }
 
 /// Writes the file so that it is there whole or not at all.
-fn create(path: &Path, shards: u32) -> std::io::Result<String> {
+fn create(path: &Path, shards: u32, key: &[u8; 16]) -> std::io::Result<()> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     backends::private_folder(&folder)?;
-    let key = STANDARD.encode(random_array::<16>());
+    let key = STANDARD.encode(key);
     let text = format!("shards = {shards}\nplacement_key = \"{key}\"\n");
     let draft = path.with_extension("new");
     let mut file = std::fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
-    std::fs::File::open(&folder)?.sync_all()?;
-    Ok(text)
+    std::fs::File::open(&folder)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::Keeps;
     use entente_core::{AccountId, PartnerId};
 
     fn seal() -> SealKey {
@@ -164,16 +187,20 @@ mod tests {
             ..Storage::default()
         };
         let account = AccountId::new(PartnerId::new(1).unwrap(), 99);
-        let first = placement(&storage, &seal()).unwrap().of_account(account);
+        let first = placement(&storage, &seal(), None)
+            .unwrap()
+            .of_account(account);
         assert_eq!(
-            placement(&storage, &seal()).unwrap().of_account(account),
+            placement(&storage, &seal(), None)
+                .unwrap()
+                .of_account(account),
             first
         );
         let other = Storage {
             shards: 5,
             ..storage
         };
-        let refused = placement(&other, &seal());
+        let refused = placement(&other, &seal(), None);
         assert!(matches!(
             refused,
             Err(DeploymentError::Shards {
@@ -222,7 +249,7 @@ mod tests {
             ..Storage::default()
         };
         let place = |key: u8| {
-            let placement = placement(&storage, &SealKey::new(&[key; 32])).unwrap();
+            let placement = placement(&storage, &SealKey::new(&[key; 32]), None).unwrap();
             let account = |number| AccountId::new(PartnerId::new(1).unwrap(), number);
             (0..64)
                 .map(|n| placement.of_account(account(n)))
@@ -230,6 +257,19 @@ mod tests {
         };
         assert_eq!(place(1), place(1));
         assert_ne!(place(1), place(2));
+    }
+
+    #[test]
+    fn another_key_is_refused_and_the_shared_one_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path(), 4);
+        let account = AccountId::new(PartnerId::new(1).unwrap(), 99);
+        let first = placement(&storage, &seal(), Some([7; 16])).unwrap();
+        let shared = Placement::new(4, &[7; 16]);
+        assert_eq!(first.of_account(account), shared.of_account(account));
+        placement(&storage, &seal(), None).unwrap();
+        let refused = placement(&storage, &seal(), Some([8; 16]));
+        assert!(matches!(refused, Err(DeploymentError::Key(_))));
     }
 
     #[test]
@@ -248,8 +288,10 @@ mod tests {
     async fn a_comparison_beside_a_running_node_says_what_differs_and_touches_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let good = storage(folder.path(), 4);
-        placement(&good, &seal()).unwrap();
-        let logs = backends::logs(&good, &seal()).await.unwrap();
+        placement(&good, &seal(), None).unwrap();
+        let logs = backends::logs(&good, &Keeps::all(4), &seal())
+            .await
+            .unwrap();
         let before = files(folder.path());
         compare(&good).unwrap();
         let said = compare(&storage(folder.path(), 8)).unwrap_err().to_string();
@@ -263,15 +305,18 @@ mod tests {
     async fn a_log_without_its_placement_gets_no_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(folder.path(), 4);
-        placement(&storage, &seal()).unwrap();
-        backends::logs(&storage, &seal())
+        placement(&storage, &seal(), None).unwrap();
+        backends::logs(&storage, &Keeps::all(4), &seal())
             .await
             .unwrap()
             .close()
             .await;
         let file = file_of(&folder.path().join("log"));
         std::fs::remove_file(&file).unwrap();
-        for refused in [compare(&storage).err(), placement(&storage, &seal()).err()] {
+        for refused in [
+            compare(&storage).err(),
+            placement(&storage, &seal(), None).err(),
+        ] {
             assert!(matches!(refused, Some(DeploymentError::Missing(_))));
         }
         assert!(!file.exists());

@@ -3,6 +3,8 @@
 //! A configuration, secrets, a development certificate authority with a certificate for the domain,
 //! the key that signs wake-ups, and a file for partners. Nothing that exists is overwritten.
 
+mod mesh;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,9 +17,12 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+pub use self::mesh::{MeshInitError, MeshNode};
 use crate::config::{Config, ConfigError};
 use crate::secrets::{Secrets, SecretsError};
 
+/// Shards of a new deployment.
+const SHARDS: u32 = 8;
 /// Life of the development certificates: they are for a first day, not for a deployment.
 const CERTIFICATE_DAYS: i64 = 90;
 
@@ -38,6 +43,8 @@ pub struct Init {
     pub admin: SocketAddr,
     /// Whether partners may be on this machine, without TLS.
     pub development: bool,
+    /// The nodes, if roles are to be processes of their own.
+    pub mesh: Vec<MeshNode>,
 }
 
 /// Why the folder was not made.
@@ -60,6 +67,9 @@ pub enum InitError {
     /// The key that signs wake-ups cannot be made.
     #[error("the key that signs wake-ups: {0}")]
     Key(#[from] entente_push::KeyError),
+    /// The nodes cannot be set up.
+    #[error(transparent)]
+    Mesh(#[from] MeshInitError),
     /// The secrets cannot be written.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -77,6 +87,11 @@ impl Init {
         std::fs::create_dir_all(&self.folder).map_err(|source| self.failed(".", source))?;
         let issuer = issuer()?;
         let (certificate, key) = leaf(&issuer, &self.domain)?;
+        let nodes = mesh::files(&self.mesh, &self.domain)?;
+        if !nodes.is_empty() {
+            let folder = self.folder.join("mesh");
+            std::fs::create_dir_all(folder).map_err(|source| self.failed("mesh", source))?;
+        }
         let mut written = Vec::new();
         let files = [
             ("entente.toml", 0o644, config),
@@ -85,9 +100,10 @@ impl Init {
             ("tls.crt", 0o644, certificate),
             ("tls.key", 0o600, key),
         ];
-        for (name, mode, text) in files {
-            let path = self.folder.join(name);
-            create(&path, mode, &text).map_err(|source| self.failed(name, source))?;
+        let files = files.map(|(name, mode, text)| (name.to_owned(), mode, text));
+        for (name, mode, text) in files.into_iter().chain(nodes) {
+            let path = self.folder.join(&name);
+            create(&path, mode, &text).map_err(|source| self.failed(&name, source))?;
             written.push(path);
         }
         let push = self.folder.join("push-key.pem");
@@ -116,6 +132,8 @@ impl Init {
             development,
             ..
         } = self;
+        let node = if self.mesh.is_empty() { "" } else { "{node}/" };
+        let mesh = mesh::section(&self.mesh, SHARDS);
         format!(
             r#"# What stands behind the @ of every address here. Clients check the certificate against it.
 domain = "{domain}"
@@ -135,10 +153,10 @@ listen = "{http}"               # enlistment and the gateway's public keys
 bind = "{admin}"                # /healthz /readyz /metrics, POST /drain: for operators only
 
 [storage]
-log = "file:data/log"           # what must not be lost
-state = "fjall:data/state"      # rows folded from the log
+log = "file:data/{node}log"           # what must not be lost
+state = "fjall:data/{node}state"      # rows folded from the log
 fsync = "always"                # an acknowledgement means that it is on disk
-shards = 8                      # fixed with the first start
+shards = {SHARDS}                      # fixed with the first start
 
 [identity]
 partners = "partners.toml"      # read again on SIGHUP
@@ -165,7 +183,7 @@ development = {development}             # true: partners on loopback and without
 [log]
 format = "human"                # or "json"
 filter = "info,fjall=warn,lsm_tree=warn"
-"#
+{mesh}"#
         )
     }
 }
@@ -250,6 +268,7 @@ mod tests {
             http: local(8443),
             admin: local(9600),
             development: true,
+            mesh: Vec::new(),
         }
     }
 

@@ -10,7 +10,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use entente_mesh::Role;
+
 use crate::backends;
+use crate::cluster::Place;
 use crate::config::Config;
 
 /// What nobody but the owner may have: all that is not "the owner, or the group by reading".
@@ -55,23 +58,26 @@ impl fmt::Display for GroupReads {
     }
 }
 
-/// Looks at every file of keys that a configuration names.
+/// Looks at every file of keys that a process reads: with a place, what its roles need.
 ///
 /// # Errors
 /// [`KeyFileError`] of the first that is not private.
-pub fn check(config: &Config) -> Result<Vec<GroupReads>, KeyFileError> {
+pub fn check(config: &Config, place: Option<&Place>) -> Result<Vec<GroupReads>, KeyFileError> {
+    let has = |role| place.is_none_or(|place| place.roles.contains(&role));
+    let mut keys = vec![&config.secrets];
+    if has(Role::Connection) || has(Role::Identity) {
+        keys.push(&config.connection.tls.key);
+    }
+    if has(Role::Push) || has(Role::Identity) {
+        keys.push(&config.push.key);
+        keys.extend(&config.push.publish);
+    }
+    if let Some(mesh) = config.mesh.as_ref().filter(|_| place.is_some()) {
+        keys.push(&mesh.key);
+    }
     let mut told = Vec::new();
-    let keys = [
-        &config.secrets,
-        &config.connection.tls.key,
-        &config.push.key,
-    ];
     let backends = backends::key_files(&config.storage);
-    for file in keys
-        .into_iter()
-        .chain(&config.push.publish)
-        .chain(&backends)
-    {
+    for file in keys.into_iter().chain(&backends) {
         told.extend(look(file)?);
     }
     Ok(told)

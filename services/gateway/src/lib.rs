@@ -4,6 +4,7 @@
 //! own `Config` and `Deps`; [`compose`] is the one list of who stands on what.
 
 pub mod backends;
+pub mod cluster;
 pub mod compose;
 pub mod config;
 pub mod deployment;

@@ -9,6 +9,10 @@ use entente_core::Timestamp;
 use entente_egress::Client;
 use entente_identity as identity;
 
+use entente_mesh::{Reach, Role, Target, reach};
+use entente_node::Metrics;
+
+use crate::cluster::{self, Place};
 use crate::compose::StartError;
 use crate::config::Config;
 use crate::secrets::Secrets;
@@ -29,17 +33,58 @@ pub enum PreflightError {
 ///
 /// # Errors
 /// The first thing that would keep a node from starting or from being of use.
-pub fn preflight(config: &Config) -> Result<Vec<String>, PreflightError> {
-    let groups = keyfiles::check(config).map_err(StartError::from)?;
+pub fn preflight(config: &Config, place: Option<&Place>) -> Result<Vec<String>, PreflightError> {
+    let has = |role| place.is_none_or(|place| place.roles.contains(&role));
+    let groups = keyfiles::check(config, place).map_err(StartError::from)?;
     let mut warnings: Vec<String> = groups.iter().map(ToString::to_string).collect();
-    Secrets::read(&config.secrets).map_err(StartError::from)?;
-    deployment::compare(&config.storage).map_err(StartError::from)?;
-    identity::check(&config.identity, config.egress.policy()).map_err(StartError::from)?;
-    config.push.signing_key().map_err(StartError::from)?;
+    let secrets = Secrets::read(&config.secrets).map_err(StartError::from)?;
+    if place.is_some() && secrets.placement.is_none() {
+        return Err(StartError::NoPlacement.into());
+    }
+    if has(Role::Router) {
+        deployment::compare(&config.storage).map_err(StartError::from)?;
+    }
+    if has(Role::Identity) || has(Role::Push) {
+        identity::check(&config.identity, config.egress.policy()).map_err(StartError::from)?;
+        config.push.signing_key().map_err(StartError::from)?;
+    }
     Client::new(&config.egress).map_err(StartError::from)?;
-    let ends = connection::check(&config.connection).map_err(StartError::from)?;
-    warnings.extend(ends.map(|ends| judge(config, ends)).transpose()?.flatten());
+    if has(Role::Connection) || has(Role::Identity) {
+        let ends = connection::check(&config.connection).map_err(StartError::from)?;
+        warnings.extend(ends.map(|ends| judge(config, ends)).transpose()?.flatten());
+    }
     Ok(warnings)
+}
+
+/// How the nodes of the mesh are found by a process at a place: a line for each that says whether it
+/// is ready, answers, or cannot be reached and why.
+///
+/// # Errors
+/// If the certificates of the place cannot be used.
+pub async fn survey(config: &Config, place: &Place) -> Result<Vec<String>, PreflightError> {
+    let Some(settings) = &config.mesh else {
+        return Ok(Vec::new());
+    };
+    let mesh = cluster::mesh(config, settings, place, &Metrics::new());
+    let mesh = mesh.map_err(StartError::from)?;
+    let endpoint = cluster::endpoint();
+    let own: Vec<_> = place.roles.iter().map(|role| role.as_str()).collect();
+    let mut lines = vec![format!("this is {} ({})", place.node, own.join(", "))];
+    for node in &settings.nodes {
+        let target = Target {
+            role: node.role,
+            node: node.name.as_deref().map(Into::into),
+        };
+        let found = match reach(mesh.channel(target, &endpoint)).await {
+            Reach::Ready => "ready".to_owned(),
+            Reach::NotReady => "answers, and is not ready".to_owned(),
+            Reach::Unreachable(why) => format!("cannot be reached: {why}"),
+        };
+        let (role, address) = (node.role, &node.address);
+        let name = node.name.as_deref().unwrap_or("(any)");
+        lines.push(format!("{role} {name} at {address}: {found}"));
+    }
+    Ok(lines)
 }
 
 fn judge(config: &Config, ends: Timestamp) -> Result<Option<String>, PreflightError> {
@@ -78,6 +123,7 @@ mod tests {
             http: any,
             admin: any,
             development: true,
+            mesh: Vec::new(),
         };
         init.write().unwrap();
         Config::read(&folder.join("entente.toml")).unwrap()
@@ -99,13 +145,13 @@ mod tests {
     fn the_end_of_the_certificate_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let config = node(folder.path());
-        assert_eq!(preflight(&config).unwrap(), Vec::<String>::new());
+        assert_eq!(preflight(&config, None).unwrap(), Vec::<String>::new());
         certificate_for(&config, Duration::days(29) + Duration::hours(1));
-        let told = preflight(&config).unwrap();
+        let told = preflight(&config, None).unwrap();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].ends_with("ends in 29 days"), "{told:?}");
         certificate_for(&config, -Duration::days(2) - Duration::hours(1));
-        let refused = preflight(&config).unwrap_err().to_string();
+        let refused = preflight(&config, None).unwrap_err().to_string();
         assert!(refused.ends_with("expired 2 days ago"), "{refused}");
     }
 
@@ -120,13 +166,13 @@ mod tests {
                 std::fs::set_permissions(&file, mode).unwrap();
             };
             mode(0o644);
-            let refused = preflight(&config).unwrap_err().to_string();
+            let refused = preflight(&config, None).unwrap_err().to_string();
             assert!(
                 refused.contains(name) && refused.contains("0644"),
                 "{refused}"
             );
             mode(0o440);
-            let told = preflight(&config).unwrap();
+            let told = preflight(&config, None).unwrap();
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(
                 told[0].contains(name) && told[0].contains("0440"),

@@ -17,6 +17,8 @@ pub struct Secrets {
     pub seal: SealKey,
     /// From which tokens for quick logins are derived.
     pub fast: Secret<[u8; 32]>,
+    /// From which the shard of an account follows; none in files of before there were nodes.
+    pub placement: Option<[u8; 16]>,
 }
 
 #[derive(Deserialize)]
@@ -24,6 +26,7 @@ pub struct Secrets {
 struct File {
     seal_key: String,
     fast_key: String,
+    placement_key: Option<String>,
 }
 
 /// Why the secrets are not taken.
@@ -37,8 +40,8 @@ pub enum SecretsError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// A key is missing or not 32 bytes in base64.
-    #[error("{0}: seal_key and fast_key must each be 32 bytes in base64")]
+    /// A key is missing, or not so many bytes in base64.
+    #[error("{0}: seal_key and fast_key must be 32 bytes in base64, and placement_key 16")]
     Malformed(String),
 }
 
@@ -56,7 +59,10 @@ impl Secrets {
         let text = std::fs::read_to_string(path).map_err(io)?;
         let malformed = || SecretsError::Malformed(file());
         let read: File = toml::from_str(&text).map_err(|_| malformed())?;
+        let placement = read.placement_key.as_deref().map(key);
+        let placement = placement.map(|key| key.ok_or_else(malformed)).transpose()?;
         Ok(Self {
+            placement,
             seal: SealKey::new(&key(&read.seal_key).ok_or_else(malformed)?),
             fast: Secret::new(key(&read.fast_key).ok_or_else(malformed)?),
         })
@@ -78,11 +84,12 @@ impl Secrets {
             .open(path)
             .map_err(io)?;
         let draw = || STANDARD.encode(random_array::<32>());
+        let place = STANDARD.encode(random_array::<16>());
         write!(
             file,
             "# Every node of the deployment needs the same values. Keep them from everybody else.\n\
-             # Another seal_key makes the log unreadable.\n\
-             seal_key = \"{}\"\nfast_key = \"{}\"\n",
+             # Another seal_key makes the log unreadable; another placement_key is refused.\n\
+             seal_key = \"{}\"\nfast_key = \"{}\"\nplacement_key = \"{place}\"\n",
             draw(),
             draw()
         )
@@ -91,7 +98,7 @@ impl Secrets {
     }
 }
 
-fn key(text: &str) -> Option<[u8; 32]> {
+fn key<const N: usize>(text: &str) -> Option<[u8; N]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
 

@@ -162,8 +162,13 @@ impl Owner {
             // Neither accepted nor refused: the device sends it again, and all behind it.
             (Err(LogError::UnknownOutcome), _) => {
                 twin.appending = twin.appending.saturating_sub(kept.len());
-                self.let_go(account);
-                self.close(session, CloseReason::Unavailable);
+                if self.ground.owned.contains(&ShardId::new(partition)) {
+                    self.let_go(account);
+                    self.close(session, CloseReason::Unavailable);
+                } else {
+                    // The log of another node: this one is well, and so is the session.
+                    self.park(account)?;
+                }
             }
             // Surely not in the log.
             (Err(_), Some(lane)) => {

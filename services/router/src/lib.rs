@@ -23,6 +23,7 @@ mod edges;
 mod error;
 mod events;
 mod health;
+mod intake;
 mod lane;
 mod owner;
 mod resume;

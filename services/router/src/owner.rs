@@ -8,13 +8,14 @@
 //! - Between two turns nothing is held back: effects are carried out, handled counts are told.
 //! - While too much waits for the log, edges are not read; so the wait is theirs and bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{
     AccountId, Counter, Epoch, Fault, IdMap, Offset, Placement, SealKey, Sequence, SessionId,
+    ShardId,
 };
 use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
@@ -77,7 +78,9 @@ pub(crate) struct Ground {
     pub(crate) seal: SealKey,
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
-    /// The owners of all shards of this process, by shard.
+    /// The shards of this process.
+    pub(crate) owned: Arc<BTreeSet<ShardId>>,
+    /// The owners of all shards, by shard, or who passes on to them.
     pub(crate) peers: Arc<Vec<mpsc::Sender<Call>>>,
 }
 

@@ -1,6 +1,6 @@
 //! The router as others call it: opens streams, answers the directory, keeps owners running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +8,20 @@ use async_trait::async_trait;
 use entente_core::{Fault, Placement, SealKey, ShardId, random_array};
 use entente_log::{Log, LogError};
 use entente_node::{Condition, Metrics, MetricsError, Tasks};
+use entente_proto::IntakeClient;
 use entente_proto::edge::{EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES};
+use entente_proto::owners::ELSEWHERE;
 use entente_shard::{ShardConfig, StateStore};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::deliver::NO_OWNER;
 use crate::error::RouterError;
 use crate::events::Events;
 use crate::health;
+use crate::intake::pass_on;
 use crate::owner::{Call, Ground, Inlets};
 use crate::takeover::take_over;
 
@@ -31,12 +35,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What the router stands on.
 #[derive(Debug)]
 pub struct Deps {
-    /// The input log: one partition a shard.
+    /// The input log: one partition a shard. What it reads is this node's; what it appends may go to
+    /// other nodes.
     pub log: Arc<dyn Log>,
     /// The wake-up log.
     pub wake: Arc<dyn Log>,
-    /// The rows of each shard that this router owns.
+    /// The rows of each shard that this router owns; it owns no others.
     pub stores: BTreeMap<ShardId, Arc<dyn StateStore>>,
+    /// The owners of the other shards; none if all are owned here.
+    pub far: Option<IntakeClient>,
     /// Where accounts are.
     pub placement: Placement,
     /// The key of all seals.
@@ -62,6 +69,8 @@ pub struct Built {
 #[derive(Debug)]
 pub struct Service {
     placement: Placement,
+    log: Arc<dyn Log>,
+    owned: Arc<BTreeSet<ShardId>>,
     owners: Vec<(mpsc::Sender<Inbound>, mpsc::Sender<Call>)>,
 }
 
@@ -72,6 +81,7 @@ pub struct Service {
 pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
     let events = Events::new(&deps.metrics)?;
     let shards = deps.placement.shards();
+    let owned: Arc<BTreeSet<ShardId>> = Arc::new(deps.stores.keys().copied().collect());
     let (mut owners, mut inlets) = (Vec::new(), Vec::new());
     for _ in 0..shards {
         let (to_owner, batches) = mpsc::channel(INBOX);
@@ -87,26 +97,25 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         seal: deps.seal.clone(),
         events,
         tasks: deps.tasks.clone(),
+        owned: Arc::clone(&owned),
         peers: Arc::new(owners.iter().map(|(_, calls)| calls.clone()).collect()),
     };
     let logs = [Arc::clone(&ground.log), Arc::clone(&ground.wake)];
     let follow = health::follow(logs, deps.takes, deps.tasks.cancelled());
     deps.tasks.spawn("log health", follow);
-    let (owned, mut waiting) = mpsc::channel(usize::try_from(shards).unwrap_or(usize::MAX).max(1));
-    let (ready, cancelled) = (deps.ready, deps.tasks.cancelled());
-    deps.tasks.spawn("router ready", async move {
-        for _ in 0..shards {
-            if waiting.recv().await.is_none() {
-                return;
-            }
-        }
-        ready.set(true);
-        // A condition that is dropped holds no more.
-        cancelled.cancelled().await;
-    });
+    let (taken, waiting) = mpsc::channel(owned.len().max(1));
+    let tell = tell_ready(deps.ready, waiting, owned.len(), deps.tasks.cancelled());
+    deps.tasks.spawn("router ready", tell);
     for (index, inlets) in (0..shards).zip(inlets) {
         let shard = ShardId::new(index);
         let Some(store) = deps.stores.get(&shard).cloned() else {
+            if let Some(far) = deps.far.clone() {
+                let pass = pass_on(shard, inlets, far, ground.events.clone());
+                let cancelled = deps.tasks.cancelled();
+                deps.tasks.spawn("stanzas for another node", async move {
+                    cancelled.run_until_cancelled(pass).await;
+                });
+            }
             continue;
         };
         let config = ShardConfig {
@@ -114,16 +123,35 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
             placement: deps.placement.clone(),
             seal: deps.seal.clone(),
         };
-        let own = own(ground.clone(), config, store, inlets, owned.clone());
+        let own = own(ground.clone(), config, store, inlets, taken.clone());
         deps.tasks.spawn_vital("shard owner", own);
     }
     let service = Service {
         placement: deps.placement,
+        log: Arc::clone(&ground.log),
+        owned,
         owners,
     };
     Ok(Built {
         service: Arc::new(service),
     })
+}
+
+/// Says that the router is ready once so many shards were taken over.
+async fn tell_ready(
+    ready: Condition,
+    mut taken: mpsc::Receiver<()>,
+    shards: usize,
+    cancelled: CancellationToken,
+) {
+    for _ in 0..shards {
+        if taken.recv().await.is_none() {
+            return;
+        }
+    }
+    ready.set(true);
+    // A condition that is dropped holds no more.
+    cancelled.cancelled().await;
 }
 
 /// Owns a shard for as long as the process runs, claiming it anew whenever it was given up.
@@ -178,7 +206,18 @@ impl Service {
         calls.send(call).await.map_err(|_| NO_OWNER)
     }
 
+    pub(crate) const fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    pub(crate) fn owns(&self, shard: ShardId) -> bool {
+        self.owned.contains(&shard)
+    }
+
     fn owner(&self, shard: ShardId) -> Result<&(mpsc::Sender<Inbound>, mpsc::Sender<Call>), Fault> {
+        if !self.owns(shard) {
+            return Err(ELSEWHERE);
+        }
         let at = usize::try_from(shard.index()).map_err(|_| NO_OWNER)?;
         self.owners.get(at).ok_or(NO_OWNER)
     }

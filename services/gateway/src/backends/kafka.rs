@@ -70,8 +70,8 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
     let (input, wake) = (open(INPUT, storage.shards).await?, open(WAKE, 1).await?);
     Ok(Logs {
         closes: Closes::Kafka([Arc::clone(&input), Arc::clone(&wake)]),
-        input,
-        wake,
+        input: Some(input),
+        wake: Some(wake),
     })
 }
 

@@ -12,8 +12,8 @@ use entente_core::{
 };
 use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Metrics, Readiness, Tasks};
-use entente_proto::Directory;
 use entente_proto::edge::{EdgeId, EdgeStream, ResumeKey, Router, ToEdge, ToRouter};
+use entente_proto::{Directory, IntakeClient};
 use entente_router::{Config, Deps, Service, build};
 use entente_shard::{MemoryStore, StateStore};
 use tokio::time::timeout;
@@ -59,6 +59,15 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(disks: &Disks, config: Config) -> Self {
+        Self::start_beside(disks, config, None).await
+    }
+
+    /// A router whose other shards are owned elsewhere.
+    pub(crate) async fn start_beside(
+        disks: &Disks,
+        config: Config,
+        far: Option<IntakeClient>,
+    ) -> Self {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let tasks = Tasks::new(drain);
@@ -67,6 +76,7 @@ impl Gateway {
             log: Arc::clone(&disks.log),
             wake: Arc::clone(&disks.wake),
             stores: disks.stores.clone(),
+            far,
             placement: placement.clone(),
             seal: SealKey::new(&[4; 32]),
             tasks: tasks.clone(),

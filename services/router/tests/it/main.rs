@@ -9,6 +9,7 @@
 )]
 
 mod directory;
+mod far;
 mod faulty_disk;
 mod gateway;
 mod odd_log;

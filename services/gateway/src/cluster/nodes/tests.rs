@@ -1,0 +1,142 @@
+use entente_mesh::Role;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::cluster::settings::MeshConfig;
+
+/// A router node with an opinion of its own.
+#[derive(Debug)]
+struct Node {
+    owned: Vec<u32>,
+    /// Whom it takes for the owner of everything else.
+    says: &'static str,
+    calls: Mutex<usize>,
+}
+
+impl Node {
+    fn take(&self, shard: ShardId) -> Result<(), Fault> {
+        *self.calls.lock() += 1;
+        if self.owned.contains(&shard.index()) {
+            Ok(())
+        } else {
+            Err(ELSEWHERE)
+        }
+    }
+}
+
+#[async_trait]
+impl Intake for Node {
+    async fn append(&self, _: Topic, partition: u32, _: Vec<Bytes>) -> Result<Taken, Fault> {
+        self.take(ShardId::new(partition))?;
+        Ok(Taken {
+            first: Default::default(),
+            last: Default::default(),
+            at: entente_core::Timestamp::from_millis(1),
+        })
+    }
+
+    async fn pass(&self, shard: ShardId, _: Vec<Ephemeral>) -> Result<(), Fault> {
+        self.take(shard)
+    }
+}
+
+#[async_trait]
+impl entente_proto::Owners for Node {
+    async fn owner(&self, _: ShardId) -> Result<Option<Box<str>>, Fault> {
+        Ok((!self.says.is_empty()).then(|| self.says.into()))
+    }
+}
+
+#[async_trait]
+impl Router for Node {
+    async fn attach(&self, _: EdgeId, shard: ShardId) -> Result<EdgeStream, Fault> {
+        self.take(shard)?;
+        Err(Fault::new(FaultKind::Internal, "reached"))
+    }
+}
+
+fn handles(node: &Arc<Node>) -> Handles {
+    let nobody = Nodes::new(Arc::new(map("0-3", "4-7")), placement(), BTreeMap::new());
+    Handles {
+        router: RouterClient::local(Arc::<Node>::clone(node)),
+        directory: DirectoryClient::local(Arc::new(nobody)),
+        intake: IntakeClient::local(Arc::<Node>::clone(node)),
+        owners: OwnersClient::local(Arc::<Node>::clone(node)),
+    }
+}
+
+fn placement() -> Placement {
+    Placement::new(8, &[1; 16])
+}
+
+fn map(first: &str, second: &str) -> OwnerMap {
+    let node = |name: &str, shards: &str| {
+        let role = Role::Router;
+        format!(
+            "[[nodes]]\nrole = \"{role}\"\nname = \"{name}\"\naddress = \"a:1\"\nshards = \"{shards}\"\n"
+        )
+    };
+    let text = node("r1", first) + &node("r2", second);
+    let mesh: MeshConfig = toml::from_str(&text).unwrap();
+    OwnerMap::new(&mesh, 8).unwrap()
+}
+
+/// Two nodes, of which a caller with the first map believes that each owns what the other does.
+fn swapped(says: [&'static str; 2]) -> (Nodes, [Arc<Node>; 2]) {
+    let node = |owned: std::ops::Range<u32>, says| {
+        Arc::new(Node {
+            owned: owned.collect(),
+            says,
+            calls: Mutex::default(),
+        })
+    };
+    let two = [node(4..8, says[0]), node(0..4, says[1])];
+    let far = BTreeMap::from([
+        ("r1".into(), handles(&two[0])),
+        ("r2".into(), handles(&two[1])),
+    ]);
+    let nodes = Nodes::new(Arc::new(map("0-3", "4-7")), placement(), far);
+    (nodes, two)
+}
+
+#[tokio::test]
+async fn a_wrong_guess_costs_one_redirect_and_is_remembered() {
+    let (nodes, two) = swapped(["r2", "r1"]);
+    for _ in 0..3 {
+        nodes.append(Topic::Input, 0, Vec::new()).await.unwrap();
+        nodes.pass(ShardId::new(5), Vec::new()).await.unwrap();
+    }
+    // One wrong guess and three right ones at each.
+    assert_eq!(two.map(|node| *node.calls.lock()), [4, 4]);
+    let reached = nodes.attach(EdgeId(1), ShardId::new(3)).await.unwrap_err();
+    assert_eq!(reached.kind(), FaultKind::Internal);
+}
+
+#[tokio::test]
+async fn nodes_that_point_at_each_other_are_a_fault_and_not_a_circle() {
+    let (nodes, two) = swapped(["r1", "r2"]);
+    let fault = nodes.append(Topic::Input, 0, Vec::new()).await;
+    assert_eq!(fault, Err(NO_OWNER));
+    assert_eq!(two.map(|node| *node.calls.lock()), [2, 0]);
+    for says in ["r3", ""] {
+        let (nodes, _) = swapped([says, says]);
+        let fault = nodes.pass(ShardId::new(0), Vec::new()).await;
+        assert_eq!(fault, Err(NO_OWNER), "{says}");
+    }
+    let fault = nodes.append(Topic::Input, 8, Vec::new()).await;
+    assert_eq!(fault, Err(NO_OWNER), "no such shard");
+}
+
+#[tokio::test]
+async fn what_is_at_home_is_not_called_over_the_network() {
+    let (nodes, two) = swapped(["r2", "r1"]);
+    let home = Arc::new(Node {
+        owned: (0..4).collect(),
+        says: "r2",
+        calls: Mutex::default(),
+    });
+    nodes.at_home("r1", handles(&home));
+    nodes.append(Topic::Input, 0, Vec::new()).await.unwrap();
+    assert_eq!(*home.calls.lock(), 1);
+    assert_eq!(two.map(|node| *node.calls.lock()), [0, 0]);
+}
