@@ -205,23 +205,24 @@ impl Kills {
     }
 }
 
-async fn settle(history: &Mutex<History>) {
+pub(crate) async fn settle(history: &Mutex<History>) {
     let deadline = Instant::now() + DRAIN;
     while !history.lock().await.is_settled() && Instant::now() < deadline {
         sleep(Duration::from_millis(200)).await;
     }
 }
 
-struct Talker {
-    index: usize,
-    sender: Sender,
-    users: Arc<Vec<User>>,
-    history: Arc<Mutex<History>>,
+/// A user who writes to the others.
+pub(crate) struct Talker {
+    pub(crate) index: usize,
+    pub(crate) sender: Sender,
+    pub(crate) users: Arc<Vec<User>>,
+    pub(crate) history: Arc<Mutex<History>>,
 }
 
 impl Talker {
     /// Sends bursts to random peers until told to stop.
-    async fn talk(self, mut rng: StdRng, mut stopped: watch::Receiver<bool>) {
+    pub(crate) async fn talk(self, mut rng: StdRng, mut stopped: watch::Receiver<bool>) {
         loop {
             for _ in 0..rng.random_range(1..12) {
                 let peer = (self.index + rng.random_range(1..self.users.len())) % self.users.len();
@@ -249,7 +250,7 @@ impl Talker {
 }
 
 /// Writes what a device tells into the history.
-async fn collect(
+pub(crate) async fn collect(
     mut device: Device,
     index: usize,
     users: Arc<Vec<User>>,

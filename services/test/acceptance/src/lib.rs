@@ -3,4 +3,6 @@
 pub mod disk;
 pub mod history;
 pub mod kills;
+pub mod nodes;
+pub mod rolling;
 pub mod stand;

@@ -18,10 +18,10 @@ use tempfile::TempDir;
 
 /// The domain of the gateway under test.
 pub const DOMAIN: &str = "interop.localhost";
-const ISSUER: &str = "https://partner.example";
-const AUDIENCE: &str = "https://gateway.example";
+pub(crate) const ISSUER: &str = "https://partner.example";
+pub(crate) const AUDIENCE: &str = "https://gateway.example";
 /// A first start on a busy machine with a slow disk.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Variables of a process's environment.
 pub type Environment = Vec<(OsString, OsString)>;
@@ -207,7 +207,8 @@ impl Stand {
     }
 }
 
-fn record(partner: &Partner) -> String {
+/// The partner's record in the gateway's file.
+pub(crate) fn record(partner: &Partner) -> String {
     let base = partner.base_url("127.0.0.1");
     format!(
         r#"[[partner]]

@@ -3,11 +3,13 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
 mod kills;
+mod roles;
 
 use std::path::PathBuf;
 
