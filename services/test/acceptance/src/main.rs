@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use entente_acceptance::kills::{Fault, Kills};
+use entente_acceptance::rolling::Rolling;
 
 /// What happens at the end of each round.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -16,6 +18,8 @@ enum Way {
     Disk,
     /// SIGKILL and a start.
     Kill,
+    /// SIGKILL and a start of one node after another, of a deployment with a process for each role.
+    Node,
     /// SIGTERM and a start.
     Terminate,
 }
@@ -44,7 +48,9 @@ struct Options {
 async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let beside = std::env::current_exe()?.with_file_name("entente");
+    let program = options.program.clone().unwrap_or(beside);
     let (fault, config) = match options.fault {
+        Way::Node => return nodes(&options, program).await,
         Way::Cut => (Fault::Cut, ""),
         Way::Disk => (Fault::Disk, entente_acceptance::disk::CONFIG),
         Way::Kill => (Fault::Kill, ""),
@@ -52,7 +58,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
     let kills = Kills {
         fault,
-        program: options.program.unwrap_or(beside),
+        program,
         rounds: options.rounds,
         users: options.users,
         seed: options.seed,
@@ -86,6 +92,51 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     for example in &found.examples {
         writeln!(out, "{example}")?;
+    }
+    Ok(if found.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The campaign over nodes: each round kills the next one.
+async fn nodes(options: &Options, program: PathBuf) -> anyhow::Result<ExitCode> {
+    let victims = ["r2", "c1", "r1", "p1", "c2", "i1"].into_iter().cycle();
+    let rolling = Rolling {
+        program,
+        victims: victims.take(usize::try_from(options.rounds)?).collect(),
+        users: (options.users / 2).max(1),
+        between: Duration::from_secs(1),
+        seed: options.seed,
+    };
+    let rolled = Box::pin(rolling.run()).await?;
+    let found = &rolled.findings;
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "seed {}: {} nodes killed, {} messages in flight at it",
+        rolling.seed, options.rounds, rolled.in_flight
+    )?;
+    writeln!(
+        out,
+        "sent {} acknowledged {} refused {} delivered {} receipts {}",
+        found.sent, found.accepted, found.refused, found.delivered, found.receipts
+    )?;
+    writeln!(
+        out,
+        "lost {} duplicated {} out of order {} invented {} dishonest receipts {}",
+        found.lost, found.duplicated, found.out_of_order, found.invented, found.dishonest
+    )?;
+    writeln!(
+        out,
+        "sessions resumed {} bound afresh {}; errors logged {}",
+        rolled.resumed,
+        rolled.rebound,
+        rolled.errors.len()
+    )?;
+    for line in rolled.errors.iter().chain(&found.examples) {
+        writeln!(out, "{line}")?;
     }
     Ok(if found.is_clean() {
         ExitCode::SUCCESS
