@@ -8,6 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -17,6 +18,11 @@ use crate::topic::{Differences, TopicRules};
 
 /// Longest that a request waits for its answer.
 const ANSWER: Duration = Duration::from_secs(15);
+/// The same of a request to let records go.
+const FLOOR_ANSWER: Duration = Duration::from_secs(5);
+/// Between such a request that failed and the next. While a broker is away, librdkafka spends a core on
+/// waiting for it, without any pause between attempts to connect, for as long as a request waits.
+const FLOOR_AGAIN: Duration = Duration::from_secs(60);
 /// Longest that a topic is waited for to be as it was made: brokers learn of it one by one.
 const SETTLE: Duration = Duration::from_secs(15);
 /// The same of one that was there: another program may have made it a moment ago.
@@ -25,8 +31,12 @@ const SETTLED: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What asks the cluster for more than records.
-#[derive(Clone)]
-pub(crate) struct Admin(Arc<AdminClient<Context>>);
+pub(crate) struct Admin {
+    client: Arc<AdminClient<Context>>,
+    /// Held by the one request for a floor that may be under way; before when there is none after a
+    /// failure.
+    floors: Mutex<Option<Instant>>,
+}
 
 /// What the cluster says of a topic.
 struct Found {
@@ -38,7 +48,10 @@ struct Found {
 
 impl Admin {
     pub(crate) fn new(client: AdminClient<Context>) -> Self {
-        Self(Arc::new(client))
+        Self {
+            client: Arc::new(client),
+            floors: Mutex::new(None),
+        }
     }
 
     /// Makes the topic if it is not there, and compares it with the rules.
@@ -75,7 +88,7 @@ impl Admin {
     }
 
     async fn find(&self, rules: &TopicRules) -> Result<Option<Found>, OpenError> {
-        let (client, name) = (Arc::clone(&self.0), rules.name.clone());
+        let (client, name) = (Arc::clone(&self.client), rules.name.clone());
         let asked = spawn_blocking(move || {
             let metadata = client.inner().fetch_metadata(Some(&name), ANSWER)?;
             let topics = metadata.topics().iter();
@@ -109,7 +122,7 @@ impl Admin {
         let topic = settings
             .iter()
             .fold(topic, |topic, (name, value)| topic.set(name, value));
-        let results = self.0.create_topics([&topic], &options()).await?;
+        let results = self.client.create_topics([&topic], &options()).await?;
         match results.into_iter().next() {
             Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
             Some(Err((_, code))) => Err(refused(rules, code)),
@@ -119,7 +132,7 @@ impl Admin {
 
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, OpenError> {
         let asked = [ResourceSpecifier::Topic(topic)];
-        let results = self.0.describe_configs(&asked, &options()).await?;
+        let results = self.client.describe_configs(&asked, &options()).await?;
         let mut settings = BTreeMap::new();
         for result in results {
             let resource = result.map_err(KafkaError::AdminOp)?;
@@ -137,18 +150,40 @@ impl Admin {
         partition: i32,
         floor: i64,
     ) -> Result<Option<i64>, KafkaError> {
+        let mut not_before = self.floors.lock().await;
+        if not_before.is_some_and(|at| Instant::now() < at) {
+            return Err(KafkaError::AdminOp(Code::OperationTimedOut));
+        }
+        let done = self.delete(topic, partition, floor).await;
+        *not_before = done.is_err().then(|| Instant::now() + FLOOR_AGAIN);
+        if let Err(error) = &done {
+            tracing::warn!(partition, %error, "no floor of the log is raised for a minute");
+        }
+        done
+    }
+
+    async fn delete(
+        &self,
+        topic: &str,
+        partition: i32,
+        floor: i64,
+    ) -> Result<Option<i64>, KafkaError> {
+        let options = AdminOptions::new()
+            .request_timeout(Some(FLOOR_ANSWER))
+            .operation_timeout(Some(FLOOR_ANSWER));
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Place::Offset(floor))?;
-        let done = self.0.delete_records(&list, &options()).await?;
-        let done = done.find_partition(topic, partition);
-        let Some(done) = done else { return Ok(None) };
+        let done = self.client.delete_records(&list, &options).await?;
+        let Some(done) = done.find_partition(topic, partition) else {
+            return Ok(None);
+        };
         done.error()?;
         Ok(done.offset().to_raw())
     }
 
     /// The name that the cluster gave itself.
     pub(crate) async fn cluster(&self) -> Option<String> {
-        let client = Arc::clone(&self.0);
+        let client = Arc::clone(&self.client);
         let asked = spawn_blocking(move || client.inner().fetch_cluster_id(ANSWER));
         asked.await.unwrap_or_default()
     }

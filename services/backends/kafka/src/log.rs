@@ -192,14 +192,14 @@ impl Log for KafkaLog {
         if floor <= known.floor() {
             return Ok(());
         }
+        if self.shared.is(Unwell::Down) {
+            return Err(LogError::Unavailable);
+        }
         let number = i32::try_from(partition).map_err(|_| LogError::UnknownPartition)?;
         let wanted = i64::try_from(floor.value()).map_err(|_| LogError::Unavailable)?;
         let topic = self.shared.routing.topic();
         let raised = self.admin.delete_below(topic, number, wanted).await;
-        let raised = raised.map_err(|error| {
-            tracing::warn!(partition, %error, "the floor of the log was not raised");
-            LogError::Unavailable
-        })?;
+        let raised = raised.map_err(|_told| LogError::Unavailable)?;
         let raised = raised.and_then(|raised| u64::try_from(raised).ok());
         known.begins(raised.unwrap_or_default().max(floor.value()));
         Ok(())
