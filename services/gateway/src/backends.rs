@@ -11,11 +11,14 @@ use entente_core::{SealKey, ShardId, Span};
 use entente_log::{Fsync, Log, MemoryLog, OpenError, Recovered, SegmentConfig, SegmentLog};
 use entente_node::{Metrics, MetricsError, Tasks};
 use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError};
+use entente_table::{MemoryTable, Table};
 
 use crate::config::Storage;
 
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "redis")]
+mod redis;
 
 const LOG_SCHEMES: &str =
     "storage.log must be `file:DIRECTORY`, `memory:` or `kafka://HOST:PORT/PREFIX`";
@@ -23,6 +26,12 @@ const LOG_SCHEMES: &str =
 const NO_KAFKA: &str =
     "storage.log names Kafka: this program was built without the feature `kafka`";
 const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY` or `memory:`";
+
+const TABLE_SCHEMES: &str =
+    "storage.table must be `memory:`, `redis://HOST:PORT/PREFIX` or `redis-cluster://…`";
+#[cfg(not(feature = "redis"))]
+const NO_REDIS: &str =
+    "storage.table names Redis: this program was built without the feature `redis`";
 
 /// Why a backend does not open.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,10 @@ pub enum BackendError {
     /// The log does not open.
     #[error("the log does not open: {0}")]
     Log(#[from] OpenError),
+    /// The table in Redis cannot be used.
+    #[cfg(feature = "redis")]
+    #[error("storage.table: {0}")]
+    Redis(#[from] entente_redis::OpenError),
     /// The store does not open.
     #[error("the shard store does not open: {0}")]
     Store(#[from] StoreError),
@@ -144,9 +157,14 @@ pub fn known(storage: &Storage) -> Result<(), String> {
         _ => return Err(LOG_SCHEMES.to_owned()),
     }
     match storage.state.split_once(':') {
+        Some(("memory", _)) => {}
+        Some(("fjall", folder)) if !folder.is_empty() => {}
+        _ => return Err(STATE_SCHEMES.to_owned()),
+    }
+    match storage.table.split_once(':') {
         Some(("memory", _)) => Ok(()),
-        Some(("fjall", folder)) if !folder.is_empty() => Ok(()),
-        _ => Err(STATE_SCHEMES.to_owned()),
+        Some((scheme, _)) if scheme.starts_with("redis") => redis_known(&storage.table),
+        _ => Err(TABLE_SCHEMES.to_owned()),
     }
 }
 
@@ -158,11 +176,48 @@ pub(crate) fn is_remote(storage: &Storage) -> bool {
 
 /// Files that hold keys or passwords for a backend.
 pub(crate) fn key_files(storage: &Storage) -> Vec<PathBuf> {
+    let mut files = Vec::new();
     #[cfg(feature = "kafka")]
     if is_remote(storage) {
-        return kafka::key_files(&storage.log);
+        files.extend(kafka::key_files(&storage.log));
     }
-    let _none_has_any = storage;
+    #[cfg(feature = "redis")]
+    files.extend(redis::key_files(&storage.table));
+    let _others_have_none = (storage, &mut files);
+    files
+}
+
+#[cfg(feature = "redis")]
+use redis::known as redis_known;
+
+#[cfg(not(feature = "redis"))]
+fn redis_known(_: &str) -> Result<(), String> {
+    Err(NO_REDIS.to_owned())
+}
+
+/// Opens the table of hints. One in Redis connects with its first use, so Redis may come later.
+///
+/// # Errors
+/// [`BackendError`].
+pub fn table(storage: &Storage) -> Result<Arc<dyn Table>, BackendError> {
+    match storage.table.split_once(':') {
+        Some(("memory", _)) => Ok(Arc::new(MemoryTable::default())),
+        #[cfg(feature = "redis")]
+        Some((scheme, _)) if scheme.starts_with("redis") => redis::table(&storage.table),
+        _ => {
+            known(storage).map_err(BackendError::Scheme)?;
+            Err(BackendError::Scheme(TABLE_SCHEMES.to_owned()))
+        }
+    }
+}
+
+/// What stands between the table and its use, and what should be otherwise: a line each.
+pub async fn survey(storage: &Storage) -> Vec<String> {
+    #[cfg(feature = "redis")]
+    if storage.table.starts_with("redis") {
+        return redis::survey(&storage.table).await;
+    }
+    let _nothing_to_ask = storage;
     Vec::new()
 }
 

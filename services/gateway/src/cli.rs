@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use entente_gateway::backends;
 use entente_gateway::cluster::Place;
 use entente_gateway::compose::Node;
 use entente_gateway::config::Config;
@@ -162,6 +163,9 @@ fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
     let mut config = Config::read(path)?;
     let place = place.take(&mut config)?;
     for warning in preflight(&config, place.as_ref())? {
+        writeln!(io::stderr(), "entente: warning: {warning}")?;
+    }
+    for warning in runtime()?.block_on(backends::survey(&config.storage)) {
         writeln!(io::stderr(), "entente: warning: {warning}")?;
     }
     if let Some(place) = &place {

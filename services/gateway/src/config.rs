@@ -77,6 +77,10 @@ pub struct Storage {
     pub fsync: String,
     /// Size of one segment file of the log.
     pub segment: ByteSize,
+    /// Hints that nodes share, such as one-use ids of enlistment tokens: `memory:`, for a process by
+    /// itself; `redis://HOST:PORT/PREFIX?PARAMETERS`, `rediss://…` over TLS, or for a Redis Cluster
+    /// `redis-cluster://HOST:PORT,HOST:PORT/PREFIX`, if the program was built with it.
+    pub table: String,
 }
 
 impl Default for Storage {
@@ -87,6 +91,7 @@ impl Default for Storage {
             shards: 8,
             fsync: "always".to_owned(),
             segment: ByteSize::kib(64 * 1024),
+            table: "memory:".to_owned(),
         }
     }
 }

@@ -157,6 +157,7 @@ log = "file:data/{node}log"           # what must not be lost
 state = "fjall:data/{node}state"      # rows folded from the log
 fsync = "always"                # an acknowledgement means that it is on disk
 shards = {SHARDS}                      # fixed with the first start
+table = "memory:"               # hints, which may be lost; nodes can share one in Redis
 
 [identity]
 partners = "partners.toml"      # read again on SIGHUP

@@ -17,11 +17,10 @@ use entente_proto::{DirectoryClient, IdentityClient, RouterClient};
 use entente_push as push;
 use entente_router as router;
 use entente_shard::StateStore;
-use entente_table::MemoryTable;
 use tokio_util::sync::CancellationToken;
 
 use super::{StartError, listen};
-use crate::backends::{Keeps, Logs};
+use crate::backends::{self, Keeps, Logs};
 use crate::cluster::{self, Cluster, Place};
 use crate::config::Config;
 use crate::deployment;
@@ -259,7 +258,7 @@ impl Ground {
             directory,
             http: Arc::<Client>::clone(http),
             policy: config.egress.policy(),
-            table: Arc::new(MemoryTable::default()),
+            table: backends::table(&config.storage)?,
             metrics: self.metrics.clone(),
             fast_secret,
             clock: identity::Clock::system(),
