@@ -67,7 +67,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct PlaceArgs {
-    /// What this process does, of the nodes in [mesh]: connection, identity, push, router. Without
+    /// What this process does, of the nodes in `[mesh]`: connection, identity, push, router. Without
     /// it, everything, in this process alone.
     #[arg(long, value_delimiter = ',')]
     role: Vec<Role>,

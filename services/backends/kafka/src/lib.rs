@@ -1,4 +1,4 @@
-//! The log of a cluster: Apache Kafka behind the port [`entente_log::Log`].
+//! The log of a cluster: Apache Kafka behind the port `entente_log::Log`.
 //!
 //! In: batches for a partition of one topic. Out: an `Appended` when every record of a batch is on all
 //! replicas that are in sync, and the records in order, each checked against its seal.

@@ -1,6 +1,6 @@
 //! The table of hints in Redis, shared by the nodes of a deployment: one server, or a Redis Cluster.
 //!
-//! In: a URL. Out: a [`Table`](entente_table::Table), with the feature `client`.
+//! In: a URL. Out: a `entente_table::Table`, with the feature `client`.
 //!
 //! Redis may be away, slow, wiped or failed over with loss: a call then ends within a stated time
 //! with `Unavailable`, and what was lost costs its callers a detour. Nothing here waits for Redis to
