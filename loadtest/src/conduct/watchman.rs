@@ -40,6 +40,8 @@ pub(crate) struct Watchman {
     shown: u64,
     clocks: (Instant, Timestamp),
     jumps: Vec<String>,
+    /// Looks at which the server's process was stopped.
+    stopped: u32,
     early: Option<Early>,
     history_failed: bool,
     spent: BTreeMap<&'static str, (u64, u64)>,
@@ -72,6 +74,7 @@ impl Watchman {
             shown: 0,
             clocks: (Instant::now(), Timestamp::now()),
             jumps: Vec::new(),
+            stopped: 0,
             early: None,
             history_failed: false,
             spent: BTreeMap::new(),
@@ -115,6 +118,8 @@ impl Watchman {
             if engine.is_over() {
                 self.early = Some(Early::Generator);
             }
+            let pid = ground.node.as_ref().and_then(|node| node.pid().ok());
+            self.stopped += u32::from(pid.is_some_and(is_stopped));
             let progress = begun.elapsed().as_secs_f64() / time.as_secs_f64();
             self.collect(engine);
             self.show(view, engine, progress)?;
@@ -231,6 +236,17 @@ impl Watchman {
                 invalidates: true,
             });
         }
+        if self.stopped > 0 {
+            let seconds = (super::LOOK * self.stopped).as_secs_f64();
+            draft.finding(Finding {
+                kind: FindingKind::NoisyMachine,
+                detail: format!(
+                    "the server's process was stopped for {seconds:.1} s by somebody else (SIGSTOP, or a \
+                     debugger): what it did not do meanwhile says nothing about it"
+                ),
+                invalidates: true,
+            });
+        }
         let open = scenario.load.arrivals != Arrivals::Closed;
         if let Some(share) = self.busy.filter(|share| *share > SATURATED) {
             draft.finding(Finding {
@@ -269,6 +285,14 @@ impl Watchman {
     }
 }
 
+/// Whether a process is stopped, by a signal or by a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc(5): the state stands behind the name in parentheses, which may hold any letters.
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|rest| rest.starts_with(['T', 't']))
+}
+
 /// CPU time of the busiest of the generator's threads so far.
 fn busiest() -> Duration {
     let tasks = fs::read_dir("/proc/self/task")
@@ -289,4 +313,36 @@ fn busiest() -> Duration {
             .map(Duration::from_nanos)
     });
     times.max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_somebody_stopped_is_seen_and_one_that_waits_is_not() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        let tell = |signal: &str| {
+            let told = Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status();
+            assert!(told.unwrap().success());
+        };
+        assert!(!is_stopped(pid));
+        for (signal, stopped) in [("-STOP", true), ("-CONT", false)] {
+            tell(signal);
+            // The kernel needs a moment.
+            let begun = Instant::now();
+            while is_stopped(pid) != stopped && begun.elapsed() < Duration::from_secs(10) {
+                std::thread::yield_now();
+            }
+            assert_eq!(is_stopped(pid), stopped, "{signal}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_stopped(pid), "there is no such process any more");
+    }
 }
