@@ -134,6 +134,8 @@ fn a_message_that_goes_out_again_is_encrypted_once() {
         "load.arrivals=constant",
         "load.rate=400",
         "run.time=1s",
+        // What the stub lost at a cut never comes.
+        "run.drain=1s",
     ];
     let scenario = scenario(&stub, text, &settings);
     let folder = tempfile::tempdir().unwrap();
