@@ -16,6 +16,11 @@ use entente_gateway::init::{Init, MeshNode};
 use entente_gateway::preflight::{preflight, survey};
 use entente_mesh::Role;
 
+#[cfg(not(feature = "mutants"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+#[cfg(feature = "mutants")]
+use crate::mutant::VERSION;
+
 /// A gateway through which messaging networks exchange end-to-end encrypted messages.
 ///
 /// A first start, on one machine:
@@ -25,7 +30,7 @@ use entente_mesh::Role;
 ///
 /// To see it work with partners, users and kills: entente demo
 #[derive(Debug, Parser)]
-#[command(name = "entente", version, verbatim_doc_comment)]
+#[command(name = "entente", version = VERSION, verbatim_doc_comment)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -125,7 +130,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Demo(options) => demo(options),
         Command::Init(args) => init(args),
         Command::Run { config, place } => serve(&config, &place),
-        Command::Version => say(&format!("entente {}", env!("CARGO_PKG_VERSION"))),
+        Command::Version => version(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -149,6 +154,13 @@ fn said(error: &anyhow::Error) -> String {
 
 fn say(line: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+fn version() -> anyhow::Result<()> {
+    say(&format!("entente {VERSION}"))?;
+    #[cfg(feature = "mutants")]
+    say(&crate::mutant::told())?;
+    Ok(())
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -209,6 +221,8 @@ fn serve(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
     let mut config = Config::read(path)?;
     let place = place.take(&mut config)?;
     entente_node::init_logging(&config.log)?;
+    #[cfg(feature = "mutants")]
+    crate::mutant::break_by_environment()?;
     descriptors(&config);
     runtime()?.block_on(async {
         let node = Node::start(config, place).await?;

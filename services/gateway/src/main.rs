@@ -1,6 +1,8 @@
 //! `entente`: one program, many roles.
 
 mod cli;
+#[cfg(feature = "mutants")]
+mod mutant;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,7 @@
 //! apply: records into the fold, and its effects out to sessions and callers.
 
+#[cfg(feature = "mutants")]
+use entente_core::mutant::{self, Mutant};
 use entente_core::{AccountId, Epoch, Sequence, SessionId};
 use entente_log::Record;
 use entente_proto::edge::{CloseReason, ToEdge, Unresumable};
@@ -62,6 +64,10 @@ impl Owner {
     /// The fold gave the account's place to a newer session.
     fn replaced(&mut self, account: AccountId, session: Option<SessionId>) {
         let Some(session) = session else { return };
+        #[cfg(feature = "mutants")]
+        if mutant::is(Mutant::NoFencing) {
+            return;
+        }
         self.sessions.remove(&session);
         let Some(twin) = self.twins.get_mut(&account) else {
             return;

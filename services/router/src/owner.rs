@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "mutants")]
+use entente_core::mutant::{self, Mutant};
 use entente_core::{
     AccountId, Counter, Epoch, Fault, IdMap, Offset, Placement, SealKey, Sequence, SessionId,
     ShardId,
@@ -335,6 +337,16 @@ impl Owner {
             } => {
                 self.attach(edge, to_edge);
                 let _nobody_waits = ready.send(());
+            }
+            #[cfg(feature = "mutants")]
+            Call::Change {
+                command: Command::Take { target, .. },
+                reply,
+                ..
+            } if mutant::is(Mutant::ServedPrekeyNotPersisted) => {
+                let bundle = self.shard.take_unrecorded(target)?;
+                let bundle = bundle.map(|bundle| Reply::Bundle(Box::new(bundle)));
+                let _caller_left = reply.send(bundle);
             }
             Call::Change {
                 request,

@@ -3,6 +3,8 @@
 //! The twin answers exactly as long as it lives, whatever became of the edge. A resume waits until
 //! every stanza of the old connection has its outcome, so that no position is counted twice.
 
+#[cfg(feature = "mutants")]
+use entente_core::mutant::{self, Mutant};
 use entente_core::{AccountId, Epoch, SessionId};
 use entente_proto::edge::{CloseReason, EdgeId, ResumeKey, ToEdge, Unresumable};
 use entente_shard::Command;
@@ -39,6 +41,12 @@ impl Owner {
             return Ok(());
         }
         let (old, edge, attached) = (twin.session, twin.edge, twin.detached.is_none());
+        #[cfg(feature = "mutants")]
+        if mutant::is(Mutant::NoFencing) {
+            let account = asked.account;
+            self.resuming.insert(account, asked);
+            return self.resume_when_quiet(account);
+        }
         if attached {
             // The old connection is half dead at best: it gets no more, and what it sends is late.
             self.tell(

@@ -9,6 +9,8 @@ mod envelope;
 mod fault;
 mod ids;
 mod map;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod placement;
 mod seal;
 mod secret;

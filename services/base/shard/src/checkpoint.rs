@@ -27,7 +27,20 @@ impl Checkpoint {
     /// # Errors
     /// [`StoreError`]: the owner must give the shard up.
     pub fn commit(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "mutants")]
+        self.cover_early()?;
         self.store.commit(self.replay_from, &self.rows)
+    }
+
+    /// Writes the offset without the rows, and leaves time to die before they follow.
+    #[cfg(feature = "mutants")]
+    fn cover_early(&self) -> Result<(), StoreError> {
+        const WITHOUT_ROWS: std::time::Duration = std::time::Duration::from_millis(700);
+        if entente_core::mutant::is(entente_core::mutant::Mutant::OffsetBeforeEffect) {
+            self.store.commit(self.replay_from, &Rows::new())?;
+            std::thread::sleep(WITHOUT_ROWS);
+        }
+        Ok(())
     }
 
     /// The offset from which a replay over these rows begins.

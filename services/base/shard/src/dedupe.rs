@@ -76,6 +76,14 @@ impl Dedupe {
         true
     }
 
+    /// Forgets every id, as if windows were in memory only.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn forget(&mut self) {
+        if entente_core::mutant::is(entente_core::mutant::Mutant::DedupeInMemory) {
+            self.windows.clear();
+        }
+    }
+
     /// Closes the blocks that a checkpoint stores.
     pub(crate) fn close_blocks(&mut self) -> Vec<(u64, &Block)> {
         let first = self.next_block;

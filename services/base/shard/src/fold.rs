@@ -90,6 +90,8 @@ impl Shard {
             return;
         }
         self.row.epoch = epoch;
+        #[cfg(feature = "mutants")]
+        self.dedupe.forget();
         if self.row.dedupe_key.is_none() {
             self.row.dedupe_key = Some(nonce);
             self.dedupe.set_key(nonce);

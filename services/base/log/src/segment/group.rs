@@ -59,6 +59,20 @@ impl Group {
         frame.encode(salt, payload, &mut self.bytes);
     }
 
+    /// Tells everybody of what is not written, and leaves time to die before it is.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn acknowledge_early(&mut self) {
+        const UNWRITTEN: std::time::Duration = std::time::Duration::from_millis(50);
+        if !entente_core::mutant::is(entente_core::mutant::Mutant::AckBeforeDurable) {
+            return;
+        }
+        for pending in &mut self.pending {
+            let done = std::mem::replace(&mut pending.done, oneshot::channel().0);
+            done.send(Ok(pending.appended)).ok();
+        }
+        std::thread::sleep(UNWRITTEN);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.places.clear();

@@ -276,6 +276,8 @@ impl Writer {
         if self.full.is_some() {
             return self.refuse_group();
         }
+        #[cfg(feature = "mutants")]
+        self.group.acknowledge_early();
         match self.last.file.write_at(&self.group.bytes, self.last.at) {
             Ok(()) => {}
             Err(error) if no_space(&error) => return self.refuse_group(),

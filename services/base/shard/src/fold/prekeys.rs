@@ -78,6 +78,18 @@ impl Shard {
         Ok(Ok(count))
     }
 
+    /// Serves a bundle from the state, without a record in the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] if rows cannot be read.
+    #[cfg(feature = "mutants")]
+    pub fn take_unrecorded(
+        &mut self,
+        account: AccountId,
+    ) -> Result<Result<Bundle, Fault>, StoreError> {
+        self.take(account)
+    }
+
     pub(super) fn take(&mut self, account: AccountId) -> Result<Result<Bundle, Fault>, StoreError> {
         let Some(found) = self.account(account)? else {
             return Ok(Err(UNKNOWN));
