@@ -160,7 +160,7 @@ pub struct Counts {
     pub in_flight_at_faults: u64,
     /// Messages first sent while a fault was on.
     pub sent_under_fault: u64,
-    /// Prekey bundles handed out.
+    /// One-time prekeys handed out.
     pub prekeys: u64,
     /// Calls of endpoints.
     pub pushes: u64,
@@ -215,7 +215,7 @@ pub struct Minimums {
     pub suppressed: u64,
     /// Receipts.
     pub receipts: u64,
-    /// Prekey bundles.
+    /// One-time prekeys.
     pub prekeys: u64,
     /// Wake-ups that were due.
     pub wakes_due: u64,
@@ -245,7 +245,7 @@ impl Minimums {
                 counts.suppressed,
             ),
             ("receipts", self.receipts, counts.receipts),
-            ("prekey bundles", self.prekeys, counts.prekeys),
+            ("one-time prekeys", self.prekeys, counts.prekeys),
             ("wake-ups that were due", self.wakes_due, counts.wakes_due),
         ]
         .into_iter()

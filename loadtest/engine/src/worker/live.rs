@@ -174,13 +174,14 @@ impl Worker {
         device.online = true;
         device.away = false;
         device.asked = false;
-        if first && let Some(prekeys) = &self.common.scenario.prekeys {
-            device.queue.push_back(Out::Upload(prekeys.one_time));
-        }
         let resumed = session.resumed;
         if resumed.is_none() {
             device.begin();
             device.resumable = session.resumable;
+        }
+        // Once, and after what begins the session anew: that keeps only what may be sent twice.
+        if first && let Some(prekeys) = &self.common.scenario.prekeys {
+            device.queue.push_back(Out::Upload(prekeys.one_time));
         }
         let (number, epoch) = (device.number, device.epoch);
         if let Some(history) = &self.common.history {

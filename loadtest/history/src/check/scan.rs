@@ -254,7 +254,7 @@ impl<'a> Scan<'a> {
 
     fn prekey(&mut self, spot: Spot, at: u64, it: &Prekey) -> Result<(), Wrong> {
         self.roster.acts(it.by, spot.file)?;
-        self.counts.prekeys += 1;
+        self.counts.prekeys += u64::from(it.key.is_some());
         self.findings.judged(Rule::R11, 1);
         if it.asked > at {
             return Err(Wrong::Story("the answer came before the question".into()));
