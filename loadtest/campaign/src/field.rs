@@ -67,8 +67,22 @@ impl Field<'_> {
         match strike.deed {
             Deed::Cut(share) => {
                 let within = strike.lasts;
-                self.engine.cut(Cut { share, within });
+                let lingers = Duration::ZERO;
+                self.engine.cut(Cut {
+                    share,
+                    within,
+                    lingers,
+                });
                 sleep(within).await;
+            }
+            Deed::Zombie { share, lingers } => {
+                let within = strike.lasts;
+                self.engine.cut(Cut {
+                    share,
+                    within,
+                    lingers,
+                });
+                sleep(within + lingers).await;
             }
             Deed::Kill => {
                 self.process.kill().await?;

@@ -7,7 +7,7 @@ use entente_engine::scenario::{ScenarioError, Wrong, span};
 use entente_history::Minimums;
 use serde::Deserialize;
 
-use crate::between::Between;
+use crate::faults::Faults;
 
 /// The history's rule for the drain allows a minute after the heal; some of it is for goodbyes.
 const AFTER_HEAL: Duration = Duration::from_secs(50);
@@ -58,86 +58,6 @@ pub struct Source {
     pub set: Vec<String>,
 }
 
-/// What happens, and how often. A kind without a table does not happen.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Faults {
-    /// Time from the begin of a round, or the end of a fault, to the next fault.
-    pub gap: Between,
-    /// Each round takes a part of the kinds, drawn anew, and only those happen in it: what one kind
-    /// hides, another round shows.
-    #[serde(default)]
-    pub swarm: bool,
-    /// Connections break.
-    pub cut: Option<Cuts>,
-    /// SIGKILL, and a start.
-    pub kill: Option<Kills>,
-    /// SIGTERM, an end with status 0, and a start.
-    pub restart: Option<Kills>,
-    /// SIGSTOP, and SIGCONT.
-    pub stop: Option<Stops>,
-}
-
-/// Connections break at the clients, without a goodbye.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cuts {
-    /// How often, relative to the others.
-    pub weight: u32,
-    /// Share of the connections, above 0 to 1.
-    pub share: f64,
-    /// Over how long they come back.
-    pub within: Between,
-}
-
-impl Default for Cuts {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            share: 0.5,
-            within: Between::millis(0, 500),
-        }
-    }
-}
-
-/// The process ends and is started again.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kills {
-    /// How often, relative to the others.
-    pub weight: u32,
-    /// From its end to its start.
-    pub down: Between,
-}
-
-impl Default for Kills {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            down: Between::millis(0, 500),
-        }
-    }
-}
-
-/// The process stands still: to its peers it is silent, not gone.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Stops {
-    /// How often, relative to the others.
-    pub weight: u32,
-    /// For how long.
-    pub time: Between,
-}
-
-impl Default for Stops {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            time: Between::millis(100, 2_000),
-        }
-    }
-}
-
 const fn calm() -> Duration {
     Duration::from_secs(10)
 }
@@ -179,22 +99,6 @@ impl Campaign {
     /// The first value that makes no sense.
     fn wrong(&self) -> Option<Wrong> {
         let faults = &self.faults;
-        let weights = [
-            ("faults.cut.weight", faults.cut.as_ref().map(|it| it.weight)),
-            (
-                "faults.kill.weight",
-                faults.kill.as_ref().map(|it| it.weight),
-            ),
-            (
-                "faults.restart.weight",
-                faults.restart.as_ref().map(|it| it.weight),
-            ),
-            (
-                "faults.stop.weight",
-                faults.stop.as_ref().map(|it| it.weight),
-            ),
-        ];
-        let share = faults.cut.as_ref().map_or(1.0, |cut| cut.share);
         let checks = [
             (
                 (1..=MOST_ROUNDS).contains(&self.rounds),
@@ -211,32 +115,21 @@ impl Campaign {
                 "drain",
                 "must be at most 50s together with recovery: all has to drain within 60s of the heal",
             ),
-            (
-                share > 0.0 && share <= 1.0,
-                "faults.cut.share",
-                "must be above 0, and at most 1",
-            ),
-            (
-                weights.iter().any(|(_, weight)| weight.is_some()),
-                "faults",
-                "name at least one kind: cut, kill, restart or stop",
-            ),
         ];
         let told = |key: &str, what: &str| Wrong {
             key: key.to_owned(),
             what: what.to_owned(),
         };
         let failed = checks.iter().find(|(good, ..)| !good);
-        let none = weights.iter().find(|(_, weight)| *weight == Some(0));
-        failed.map(|(_, key, what)| told(key, what)).or_else(|| {
-            none.map(|(key, _)| told(key, "must be at least 1; leave the table out instead"))
-        })
+        let failed = failed.map(|(_, key, what)| told(key, what));
+        failed.or_else(|| faults.wrong().map(|(key, what)| told(&key, what)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Kills;
 
     const GOOD: &str = "rounds = 2\nround = '5s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '1s'\n[faults.kill]\n";
 
@@ -295,6 +188,16 @@ mod tests {
                 "[faults.kill]\n",
                 "[faults.cut]\nshare = 0.0\n",
                 "c.toml:8: faults.cut.share: must be",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.zombie]\nshare = 2.0\n",
+                "c.toml:8: faults.zombie.share: must be",
+            ),
+            (
+                "[faults.kill]\n",
+                "[faults.zombie]\nlingers = '0s'\n",
+                "c.toml:8: faults.zombie.lingers: must be",
             ),
             (
                 "[faults.kill]\n",

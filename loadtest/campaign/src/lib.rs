@@ -12,6 +12,7 @@
 
 mod between;
 mod conduct;
+mod faults;
 mod field;
 mod file;
 mod report;
@@ -19,6 +20,7 @@ mod schedule;
 
 pub use between::Between;
 pub use conduct::{Order, run};
-pub use file::{Campaign, Cuts, Faults, Kills, Source, Stops};
+pub use faults::{Cuts, Faults, Kills, Stops, Zombies};
+pub use file::{Campaign, Source};
 pub use report::Report;
 pub use schedule::{Deed, Strike, schedule};

@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::between::Between;
-use crate::file::{Campaign, Faults};
+use crate::faults::{Faults, Kind};
+use crate::file::Campaign;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +20,13 @@ pub enum Deed {
     Restart,
     /// SIGSTOP; SIGCONT when it is over.
     Stop,
+    /// This share of the connections is left open for so long while their devices come back.
+    Zombie {
+        /// Share of the connections.
+        share: f64,
+        /// From the return of a device to the end of its old connection.
+        lingers: Duration,
+    },
 }
 
 impl Deed {
@@ -29,6 +37,15 @@ impl Deed {
             Self::Kill => "kill",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::Zombie { .. } => "zombie",
+        }
+    }
+
+    /// What it takes beyond the time that it lasts.
+    const fn lingers(self) -> Duration {
+        match self {
+            Self::Zombie { lingers, .. } => lingers,
+            Self::Cut(_) | Self::Kill | Self::Restart | Self::Stop => Duration::ZERO,
         }
     }
 }
@@ -67,26 +84,14 @@ fn round(campaign: &Campaign, rng: &mut StdRng) -> Vec<Strike> {
             return strikes;
         };
         let lasts = between.draw(rng);
-        at += lasts;
+        at += lasts + deed.lingers();
         strikes.push(Strike { gap, deed, lasts });
     }
 }
 
-type Kind = (u32, Deed, Between);
-
 /// The kinds that may happen in a round.
 fn kinds(faults: &Faults, rng: &mut StdRng) -> Vec<Kind> {
-    let (cut, kill) = (faults.cut.as_ref(), faults.kill.as_ref());
-    let (restart, stop) = (faults.restart.as_ref(), faults.stop.as_ref());
-    let all: Vec<Kind> = [
-        cut.map(|it| (it.weight, Deed::Cut(it.share), it.within)),
-        kill.map(|it| (it.weight, Deed::Kill, it.down)),
-        restart.map(|it| (it.weight, Deed::Restart, it.down)),
-        stop.map(|it| (it.weight, Deed::Stop, it.time)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let all = faults.kinds();
     if !faults.swarm || all.is_empty() {
         return all;
     }
@@ -119,7 +124,7 @@ mod tests {
     fn swarm(rounds: u32) -> Campaign {
         let text = format!(
             "rounds = {rounds}\nround = '20s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '200ms..2s'\nswarm = true\n\
-             [faults.cut]\nweight = 4\n[faults.kill]\n[faults.restart]\n[faults.stop]\n"
+             [faults.cut]\nweight = 4\n[faults.kill]\n[faults.restart]\n[faults.stop]\n[faults.zombie]\n"
         );
         Campaign::parse("swarm", &text).unwrap()
     }
@@ -164,8 +169,8 @@ mod tests {
             .iter()
             .filter(|strike| strike.deed.name() == "cut")
             .count();
-        // Four of seven.
+        // Four of eight.
         let share = cuts * 100 / all.len();
-        assert!((50..65).contains(&share), "{cuts} of {}", all.len());
+        assert!((43..58).contains(&share), "{cuts} of {}", all.len());
     }
 }

@@ -57,6 +57,9 @@ pub struct Cut {
     pub share: f64,
     /// Over how long they come back.
     pub within: Duration,
+    /// How long an old connection stays open, and goes on writing once its device is back over
+    /// another one; zero closes it at once.
+    pub lingers: Duration,
 }
 
 /// The clock of a run and where it stands. Clones share it.

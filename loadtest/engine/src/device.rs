@@ -108,6 +108,8 @@ pub(crate) enum Order {
     Cut(u64),
     /// Say goodbye, and come back at a time.
     Leave(u64),
+    /// Be left open until the second time, while the device comes back over another one at the first.
+    Linger(u64, u64),
 }
 
 /// See the module.

@@ -10,6 +10,7 @@
 mod bundle;
 mod fill;
 mod happen;
+mod linger;
 mod live;
 mod receipt;
 mod schedule;
@@ -104,6 +105,7 @@ pub(crate) struct Worker {
     logins: Semaphore,
     under_way: Cell<u64>,
     dues: storm::Dues,
+    lingering: linger::Lingering,
     text: RefCell<Vec<u8>>,
 }
 
@@ -171,6 +173,7 @@ impl Worker {
             logins: Semaphore::new(scenario.sessions.at_once.div_ceil(scenario.run.cores.len())),
             under_way: Cell::new(0),
             dues: storm::Dues::default(),
+            lingering: linger::Lingering::default(),
             text: RefCell::default(),
             door,
             common,
@@ -195,6 +198,7 @@ impl Worker {
         tasks.spawn_local(happen::cuts(Rc::clone(self)));
         tasks.spawn_local(happen::cuts_from_outside(Rc::clone(self)));
         tasks.spawn_local(happen::keep_alives(Rc::clone(self)));
+        tasks.spawn_local(linger::lingering(Rc::clone(self)));
         self.common.control.reach(Stage::Close).await;
         for device in &self.devices {
             device.borrow().wake();

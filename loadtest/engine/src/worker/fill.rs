@@ -89,7 +89,13 @@ impl Worker {
         }
     }
 
-    fn write(&self, device: &mut Device, out: &Out, websocket: bool, text: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        device: &mut Device,
+        out: &Out,
+        websocket: bool,
+        text: &mut Vec<u8>,
+    ) {
         // RFC 7395 3.3.3: each message stands for itself.
         let space: &[u8] = if websocket {
             b" xmlns='jabber:client'"

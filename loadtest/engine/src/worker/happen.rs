@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, sleep_until};
 
-use crate::control::{Stage, micros};
+use crate::control::{Cut, Stage, micros};
 use crate::device::Order;
 
 use super::Worker;
@@ -84,7 +84,11 @@ pub(super) async fn cuts(worker: Rc<Worker>) {
             () = sleep_until(control.at(at)) => {}
             _ = control.reach(Stage::Drain) => return,
         }
-        worker.cut(reconnect.share, reconnect.within);
+        worker.cut(Cut {
+            share: reconnect.share,
+            within: reconnect.within,
+            lingers: Duration::ZERO,
+        });
     }
 }
 
@@ -98,7 +102,7 @@ pub(super) async fn cuts_from_outside(worker: Rc<Worker>) {
         }
         let cut = *cuts.borrow_and_update();
         if let Some(cut) = cut {
-            worker.cut(cut.share, cut.within);
+            worker.cut(cut);
         }
     }
 }
@@ -131,11 +135,18 @@ pub(super) async fn keep_alives(worker: Rc<Worker>) {
 
 impl Worker {
     /// Breaks a share of all connections, which come back within a span.
-    fn cut(&self, share: f64, within: Duration) {
+    fn cut(&self, cut: Cut) {
         for index in 0..self.devices.len() {
-            if self.chance(share) {
-                let back = self.now() + self.within(within);
-                self.order(index, Order::Cut(back));
+            if self.chance(cut.share) {
+                let back = self.now() + self.within(cut.within);
+                self.order(
+                    index,
+                    if cut.lingers.is_zero() {
+                        Order::Cut(back)
+                    } else {
+                        Order::Linger(back, back + micros(cut.lingers))
+                    },
+                );
             }
         }
     }

@@ -61,7 +61,9 @@ impl Worker {
             let ended = self.hold(me, line, session, begun).await;
             let back = match ended {
                 Ok(End::Over) => return,
-                Ok(End::Ordered(Order::Cut(back) | Order::Leave(back))) => back,
+                Ok(End::Ordered(
+                    Order::Cut(back) | Order::Leave(back) | Order::Linger(back, _),
+                )) => back,
                 Err(error) => {
                     if self.stage() == Stage::Close {
                         return;
@@ -157,6 +159,7 @@ impl Worker {
                 // The server may be gone; nothing is owed to it.
                 let _goodbye = timeout(GOODBYE, line.close()).await;
             }
+            Ok(End::Ordered(Order::Linger(_, until))) => self.linger(me, line, until),
             Ok(End::Ordered(Order::Cut(_))) | Err(_) => drop(line),
         }
         ended

@@ -10,10 +10,11 @@ mod history;
 mod sealed;
 mod stub;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use entente_engine::account::{Account, Secret};
-use entente_engine::control::Stage;
+use entente_engine::control::{Cut, Stage};
 use entente_engine::engine::{Engine, EngineError, Supplies, probe};
 use entente_engine::scenario::Scenario;
 use entente_engine::tally::Tally;
@@ -327,6 +328,53 @@ fn cut_connections_come_back_and_every_message_is_accounted_for() {
     // The stub keeps nothing for a connection that broke, and drops no second copy.
     assert_eq!(all.sent, all.delivered + all.lost + all.unknown, "{all:?}");
     assert_eq!((all.corrupt, all.errors.len()), (0, 0), "{all:?}");
+}
+
+/// A bundle without a one-time key tells nothing of who else was given it.
+#[test]
+fn every_user_uploads_its_prekeys_once() {
+    let stub = Stub::start(Habits::default());
+    let text = "[prekeys]\nrate = 1\none_time = 3\n[reconnect]\nevery = '200ms'\nwithin = '0s'\n";
+    let settings = ["target.kind=start", "run.time=1s", "run.drain=0s"];
+    let (_, all) = run(&scenario(&stub, text, &settings));
+    assert!(all.binds > 8, "{all:?}");
+    assert_eq!(stub.seen.prekeys.load(Ordering::Relaxed), 4 * 3);
+}
+
+/// What a device left open writes on, but only after the device is back; and then it is closed.
+#[test]
+fn connections_that_linger_write_after_their_devices_are_back() {
+    let stub = Stub::start(Habits::default());
+    let settings = ["load.arrivals=constant", "load.rate=100"];
+    let scenario = scenario(&stub, "", &settings);
+    let engine = Engine::start(&scenario, accounts(4), SEED, None).unwrap();
+    until("connected", || engine.settled().0 == 4);
+    engine.enter(Stage::Load);
+    let late = || stub.seen.late.load(Ordering::Relaxed);
+    let cut = |lingers| Cut {
+        share: 1.0,
+        within: Duration::ZERO,
+        lingers: Duration::from_millis(lingers),
+    };
+    engine.cut(cut(60_000));
+    until("written on", || late() > 20);
+    // Whoever lingers is left alone by the next cut, which breaks the others.
+    let before = late();
+    engine.cut(cut(0));
+    until("written on", || late() > before + 20);
+    engine.enter(Stage::Drain);
+    let (mut tallies, errors) = engine.finish();
+    assert_eq!(errors, Vec::<String>::new());
+    let tally = tallies.pop().unwrap();
+    let mut all = Counters::default();
+    for stage in &tally.stages {
+        all.add(&stage.counters);
+    }
+    assert_eq!(
+        (all.logins, all.corrupt, all.errors.len()),
+        (12, 0, 0),
+        "{all:?}"
+    );
 }
 
 /// What waited comes in one flight with the end of the login, and nothing comes after it.

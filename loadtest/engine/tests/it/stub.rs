@@ -7,7 +7,8 @@ use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -52,6 +53,15 @@ pub(crate) struct Habits {
     pub(crate) core: Option<usize>,
 }
 
+/// What it was sent, beside messages that it handed on.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Messages over connections whose user was back over a newer one.
+    pub(crate) late: AtomicU64,
+    /// Prekeys that were uploaded.
+    pub(crate) prekeys: AtomicU64,
+}
+
 /// A running server; it ends when this is dropped.
 pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
@@ -59,6 +69,7 @@ pub(crate) struct Stub {
     pub(crate) authority: String,
     /// Users for whom something waits while they are away, once for each time; ends with the server.
     pub(crate) missed: Option<mpsc::Receiver<String>>,
+    pub(crate) seen: Arc<Seen>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -72,6 +83,8 @@ impl Stub {
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let (miss, missed) = mpsc::channel();
+        let seen = Arc::<Seen>::default();
+        let counted = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
             if let Some(core) = habits.core {
                 entente_engine::limits::pin(core);
@@ -89,7 +102,7 @@ impl Stub {
                 let listener = TcpListener::bind((host, 0)).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
-                    () = serve(listener, tls.into(), habits, miss) => {}
+                    () = serve(listener, tls.into(), habits, miss, counted) => {}
                     _ = stopped => {}
                 }
             });
@@ -98,6 +111,7 @@ impl Stub {
             address: told.recv().unwrap(),
             authority: authority.pem().to_owned(),
             missed: Some(missed),
+            seen,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -142,6 +156,7 @@ struct House {
     habits: Habits,
     users: RefCell<HashMap<Vec<u8>, Rc<RefCell<Mailbox>>>>,
     messages: RefCell<u64>,
+    seen: Arc<Seen>,
     begun: tokio::sync::Notify,
     missed: mpsc::Sender<String>,
 }
@@ -151,12 +166,14 @@ async fn serve(
     tls: TlsAcceptor,
     habits: Habits,
     missed: mpsc::Sender<String>,
+    seen: Arc<Seen>,
 ) {
     let house = Rc::new(House {
         missed,
         habits,
         users: RefCell::default(),
         messages: RefCell::default(),
+        seen,
         begun: tokio::sync::Notify::new(),
     });
     let mut guests = JoinSet::new();
@@ -280,6 +297,9 @@ impl Guest {
                 }
                 Kind::Iq => {
                     self.handled += 1;
+                    let keys = memchr::memmem::find_iter(element, b"<one-time ").count();
+                    let keys = u64::try_from(keys).unwrap();
+                    self.house.seen.prekeys.fetch_add(keys, Ordering::Relaxed);
                     self.say(b"<iq type='result' id='b'><bind/></iq>");
                 }
                 Kind::Presence => self.handled += 1,
@@ -343,6 +363,11 @@ impl Guest {
     fn message(&mut self, element: &[u8]) {
         self.handled += 1;
         let house = &self.house;
+        let newest = house.users.borrow().get(&self.user).cloned();
+        if newest.is_some_and(|newest| !Rc::ptr_eq(&newest, &self.mailbox)) {
+            house.seen.late.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let mut messages = house.messages.borrow_mut();
         if *messages == 0 {
             house.begun.notify_waiters();
