@@ -69,7 +69,7 @@ pub async fn run(mut order: Order, view: &mut dyn View) -> anyhow::Result<RunRes
         }
     };
     let laid = tokio::select! {
-        laid = Ground::lay(&mut order.scenario, &mut say) => laid,
+        laid = Ground::lay(&mut order.scenario, Vec::new(), &mut say) => laid,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted before load began")),
     };
     shown?;

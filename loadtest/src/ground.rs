@@ -1,5 +1,6 @@
 //! What a run stands on: the server (started here, or one that runs), and the accounts that load it.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,13 +34,18 @@ pub struct Ground {
 
 impl Ground {
     /// Starts what is to be started, enlists who is to be enlisted, and writes into the scenario
-    /// where it all is. `say` is told of each step.
+    /// where it all is. A gateway that is started here has the environment beside that of this process.
+    /// `say` is told of each step.
     ///
     /// # Errors
     /// With the step that failed.
-    pub async fn lay(scenario: &mut Scenario, say: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
+    pub async fn lay(
+        scenario: &mut Scenario,
+        environment: Vec<(OsString, OsString)>,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Self> {
         let mut ground = match scenario.target.kind {
-            Kind::Start => Box::pin(Self::start(scenario, say)).await?,
+            Kind::Start => Box::pin(Self::start(scenario, environment, say)).await?,
             Kind::Entente => Box::pin(Self::join(scenario, say)).await?,
             Kind::Xmpp => Self {
                 node: None,
@@ -61,7 +67,11 @@ impl Ground {
         Ok(ground)
     }
 
-    async fn start(scenario: &mut Scenario, say: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
+    async fn start(
+        scenario: &mut Scenario,
+        environment: Vec<(OsString, OsString)>,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Self> {
         let target = &scenario.target;
         let program = program(target)?;
         say(&format!(
@@ -80,6 +90,7 @@ impl Ground {
             partners: scenario.sessions.partners,
             first: target.partner_number,
             others: String::new(),
+            environment,
             wrong_certificate: target.push == Push::WrongCertificate,
         };
         let mut started = Node::start(&config).await;

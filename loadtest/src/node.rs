@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub first: u16,
     /// Records of partners that run elsewhere.
     pub others: String,
+    /// Set in its environment, beside what this process has.
+    pub environment: Vec<(OsString, OsString)>,
     /// Whether the partners' push endpoints show a certificate for another host.
     pub wrong_certificate: bool,
 }
@@ -228,7 +230,7 @@ impl Node {
             // It replaces itself by what it starts, so the process id is the gateway's.
             program: "taskset".into(),
             arguments: arguments.into_iter().collect::<Vec<OsString>>(),
-            environment: Vec::new(),
+            environment: config.environment.clone(),
             log: folder.path().join("entente.log"),
             admin,
             ready_within: READY_WITHIN,
@@ -398,6 +400,7 @@ mod tests {
             first: 7,
             wrong_certificate: false,
             others: String::new(),
+            environment: Vec::new(),
         };
         let given = "log = \"file:data/log\"   # what\nfsync = \"always\"   # why\n";
         let text = settings(given, &config(Some("kafka://b:1/p")));

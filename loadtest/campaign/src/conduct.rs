@@ -1,5 +1,6 @@
 //! A campaign from its begin to its end: sessions, calm, rounds, recovery, drain, stop, check.
 
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +15,13 @@ use entente_engine::seal::Sealing;
 use entente_history::{Header, Options, Recorder, Writer, WriterOptions, check};
 use entente_kit::process::Process;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::field::{Field, ORDERLY};
+use crate::field::{Field, ORDERLY, Told};
 use crate::file::Campaign;
+use crate::preload::Preload;
+use crate::proxy::Proxy;
 use crate::report::{Report, Seen};
 use crate::schedule::schedule;
 
@@ -49,6 +53,35 @@ pub struct Order<'a> {
     pub target: &'a str,
     /// Where the history goes; an empty folder.
     pub histories: &'a Path,
+    /// What some kinds of faults are made with.
+    pub tools: Tools<'a>,
+}
+
+/// What stands between the process and its surroundings. Needed as the campaign's faults say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tools<'a> {
+    /// With which the process was started.
+    pub preload: Option<&'a Preload>,
+    /// Through which clients connect.
+    pub proxy: Option<&'a Proxy>,
+}
+
+impl<'a> Tools<'a> {
+    pub(crate) fn preload(self) -> anyhow::Result<&'a Preload> {
+        self.preload
+            .context("the process was not started with what makes faults of its machine")
+    }
+
+    /// Nothing stands in the way any more.
+    pub(crate) fn clear(self) -> anyhow::Result<()> {
+        if let Some(preload) = self.preload {
+            preload.clear()?;
+        }
+        if let Some(proxy) = self.proxy {
+            proxy.clear();
+        }
+        Ok(())
+    }
 }
 
 /// Runs it: the process is up before, and has been stopped afterwards. One line a fault goes to `out`.
@@ -145,17 +178,18 @@ async fn stages(
         signal(SignalKind::terminate())?,
     );
     let rounds = schedule(campaign, order.seed);
-    let strikes: usize = rounds.iter().map(Vec::len).sum();
+    let strikes: usize = rounds.iter().flatten().map(Vec::len).sum();
     let (seed, of) = (order.seed, rounds.len());
     writeln!(out, "seed {seed}: {strikes} faults in {of} rounds")?;
     engine.enter(Stage::Load);
-    let mut field = Field {
+    let field = Field {
         engine,
-        process,
+        tools: order.tools,
         recorder,
-        out,
         target: order.target,
-        seen,
+        process: Mutex::new(process),
+        told: RefCell::new(Told { out, seen }),
+        machine: Cell::new(0),
     };
     let ended = tokio::select! {
         ended = async {
@@ -167,24 +201,20 @@ async fn stages(
         _ = interrupt.recv() => Ok(false),
         _ = terminate.recv() => Ok(false),
     };
-    match ended {
-        Ok(true) => {}
+    let mended = match ended {
+        Ok(true) => Ok(()),
         Ok(false) => {
-            field
-                .seen
-                .invalid
-                .push("somebody asked for the end".to_owned());
-            if let Err(error) = field.mend().await {
-                field.seen.troubles.push(format!("{error:#}"));
-            }
+            let why = "somebody asked for the end".to_owned();
+            field.told.borrow_mut().seen.invalid.push(why);
+            field.mend().await
         }
-        Err(error) => field.seen.troubles.push(format!("{error:#}")),
+        Err(error) => order.tools.clear().and(Err(error)),
+    };
+    let Told { out, seen } = field.told.into_inner();
+    if let Err(error) = mended {
+        seen.troubles.push(format!("{error:#}"));
     }
-    writeln!(
-        field.out,
-        "healed; {} messages under way",
-        engine.under_way()
-    )?;
+    writeln!(out, "healed; {} messages under way", engine.under_way())?;
     engine.enter(Stage::Drain);
     let begun = Instant::now();
     while begun.elapsed() < SHORTEST_DRAIN
@@ -194,9 +224,6 @@ async fn stages(
     }
     let left = engine.under_way();
     let took = begun.elapsed().as_secs_f64();
-    writeln!(
-        field.out,
-        "drained in {took:.1} s; {left} messages are left"
-    )?;
+    writeln!(out, "drained in {took:.1} s; {left} messages are left")?;
     Ok(())
 }

@@ -6,11 +6,11 @@ use entente_engine::scenario::span;
 use serde::Deserialize;
 
 use crate::between::Between;
-use crate::schedule::Deed;
+use crate::schedule::{Deed, Track};
 
 /// What happens, and how often. A kind without a table does not happen.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Faults {
     /// Time from the begin of a round, or the end of a fault, to the next fault.
     pub gap: Between,
@@ -18,36 +18,90 @@ pub struct Faults {
     /// hides, another round shows.
     #[serde(default)]
     pub swarm: bool,
+    /// Faults of clients, network, machine and process happen beside each other, each of the four with
+    /// gaps of its own; else one follows another.
+    #[serde(default)]
+    pub overlap: bool,
+    /// Syncs fail, and the process has to end; then it is started again.
+    pub broken_sync: Option<Kills>,
     /// Connections break.
     pub cut: Option<Cuts>,
+    /// Bytes between clients and the process take time.
+    pub delay: Option<Delays>,
+    /// The disk of the log is full.
+    pub full_disk: Option<Stops>,
     /// SIGKILL, and a start.
     pub kill: Option<Kills>,
+    /// No bytes pass between clients and the process.
+    pub partition: Option<Stops>,
     /// SIGTERM, an end with status 0, and a start.
     pub restart: Option<Kills>,
+    /// The wall clock of the process jumps ahead or back, and returns.
+    pub skew: Option<Shifts>,
+    /// Syncs take longer.
+    pub slow_sync: Option<Shifts>,
     /// SIGSTOP, and SIGCONT.
     pub stop: Option<Stops>,
     /// Connections are left open by devices that come back over others.
     pub zombie: Option<Zombies>,
 }
 
-/// A kind of fault: how often, what is done, and how long it lasts.
-pub(crate) type Kind = (u32, Deed, Between);
+/// A kind of fault.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// How often, relative to the others.
+    pub(crate) weight: u32,
+    pub(crate) deed: Deed,
+    /// How long it lasts.
+    pub(crate) lasts: Between,
+    /// By how much, if that is to be drawn.
+    pub(crate) by: Option<Between>,
+}
 
 impl Faults {
-    /// The kinds that may happen.
+    /// Whether the process has to be started with a [`Preload`](crate::Preload).
+    pub fn needs_preload(&self) -> bool {
+        let machine = |kind: &Kind| kind.deed.track() == Track::Machine;
+        self.broken_sync.is_some() || self.kinds().iter().any(machine)
+    }
+
+    /// Whether clients have to connect through a [`Proxy`](crate::Proxy).
+    pub fn needs_proxy(&self) -> bool {
+        self.delay.is_some() || self.partition.is_some()
+    }
+
+    /// The kinds that may happen. New ones come last: so a seed keeps giving what it gave.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         let zombie = |it: &Zombies| Deed::Zombie {
             share: it.share,
             lingers: it.lingers,
         };
-        let (cut, kill) = (self.cut.as_ref(), self.kill.as_ref());
-        let (restart, stop) = (self.restart.as_ref(), self.stop.as_ref());
+        let (delay, zombies) = (self.delay.as_ref(), self.zombie.as_ref());
+        let kills = |it: &Option<Kills>, deed| {
+            let it = it.as_ref()?;
+            Some(Kind::new(it.weight, deed, it.down))
+        };
+        let stops = |it: &Option<Stops>, deed| {
+            let it = it.as_ref()?;
+            Some(Kind::new(it.weight, deed, it.time))
+        };
+        let shifts = |it: &Option<Shifts>, deed| {
+            let it = it.as_ref()?;
+            Some(Kind::new(it.weight, deed, it.time).by(it.by))
+        };
+        let cut = |it: &Cuts| Kind::new(it.weight, Deed::Cut(it.share), it.within);
         [
-            cut.map(|it| (it.weight, Deed::Cut(it.share), it.within)),
-            kill.map(|it| (it.weight, Deed::Kill, it.down)),
-            restart.map(|it| (it.weight, Deed::Restart, it.down)),
-            stop.map(|it| (it.weight, Deed::Stop, it.time)),
-            (self.zombie.as_ref()).map(|it| (it.weight, zombie(it), it.within)),
+            self.cut.as_ref().map(cut),
+            kills(&self.kill, Deed::Kill),
+            kills(&self.restart, Deed::Restart),
+            stops(&self.stop, Deed::Stop),
+            zombies.map(|it| Kind::new(it.weight, zombie(it), it.within)),
+            kills(&self.broken_sync, Deed::BrokenSync),
+            delay.map(|it| Kind::new(it.weight, Deed::Delay(it.loss), it.time).by(it.by)),
+            stops(&self.full_disk, Deed::FullDisk),
+            stops(&self.partition, Deed::Partition),
+            shifts(&self.skew, Deed::Skew),
+            shifts(&self.slow_sync, Deed::SlowSync),
         ]
         .into_iter()
         .flatten()
@@ -58,26 +112,46 @@ impl Faults {
     pub(crate) fn wrong(&self) -> Option<(String, &'static str)> {
         let kinds = self.kinds();
         if kinds.is_empty() {
-            let what = "name at least one kind: cut, kill, restart, stop or zombie";
+            let what = "name at least one kind, as faults.kill";
             return Some(("faults".to_owned(), what));
         }
-        kinds.into_iter().find_map(|(weight, deed, _)| {
-            let key = |key: &str| format!("faults.{}.{key}", deed.name());
-            if weight == 0 {
+        kinds.into_iter().find_map(|kind| {
+            let key = |key: &str| format!("faults.{}.{key}", kind.deed.name());
+            if kind.weight == 0 {
                 let what = "must be at least 1; leave the table out instead";
                 return Some((key("weight"), what));
             }
-            let (share, lingers) = match deed {
-                Deed::Cut(share) => (share, None),
-                Deed::Zombie { share, lingers } => (share, Some(lingers)),
-                Deed::Kill | Deed::Restart | Deed::Stop => return None,
-            };
-            if !(share > 0.0 && share <= 1.0) {
-                return Some((key("share"), "must be above 0, and at most 1"));
+            match kind.deed {
+                Deed::Cut(share) | Deed::Zombie { share, .. } if !(share > 0.0 && share <= 1.0) => {
+                    Some((key("share"), "must be above 0, and at most 1"))
+                }
+                Deed::Zombie { lingers, .. } if lingers.is_zero() => {
+                    Some((key("lingers"), "must be longer than 0s; or take faults.cut"))
+                }
+                Deed::Delay(loss) if !(0.0..1.0).contains(&loss) => {
+                    Some((key("loss"), "must be at least 0, and below 1"))
+                }
+                _ => None,
             }
-            let none = lingers.is_some_and(|lingers| lingers.is_zero());
-            none.then(|| (key("lingers"), "must be longer than 0s; or take faults.cut"))
         })
+    }
+}
+
+impl Kind {
+    const fn new(weight: u32, deed: Deed, lasts: Between) -> Self {
+        Self {
+            weight,
+            deed,
+            lasts,
+            by: None,
+        }
+    }
+
+    const fn by(self, by: Between) -> Self {
+        Self {
+            by: Some(by),
+            ..self
+        }
     }
 }
 
@@ -163,6 +237,83 @@ impl Default for Zombies {
             share: 0.5,
             within: Between::millis(0, 500),
             lingers: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Bytes take time, each way.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delays {
+    /// How often, relative to the others.
+    pub weight: u32,
+    /// How long bytes take.
+    pub by: Between,
+    /// Share of what is sent at once that is lost, and comes when TCP sends it again.
+    pub loss: f64,
+    /// For how long it is so.
+    pub time: Between,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            by: Between::millis(10, 100),
+            loss: 0.0,
+            time: Between::millis(500, 3_000),
+        }
+    }
+}
+
+/// Something is shifted by a span, and comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shifts {
+    /// How often, relative to the others.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// By how much.
+    pub by: Between,
+    /// For how long.
+    pub time: Between,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::file::Campaign;
+
+    #[test]
+    fn a_measure_that_makes_no_sense_is_told_with_its_place() {
+        let cases = [
+            (
+                "[faults.zombie]\nshare = 2.0",
+                "8: faults.zombie.share: must be above 0",
+            ),
+            (
+                "[faults.zombie]\nlingers = '0s'",
+                "8: faults.zombie.lingers: must be longer",
+            ),
+            (
+                "[faults.delay]\nloss = 1.0",
+                "8: faults.delay.loss: must be at least 0",
+            ),
+            (
+                "[faults.full-disk]\nweight = 0",
+                "8: faults.full-disk.weight: must be at least 1",
+            ),
+            ("[faults.slow-sync]\ntime = '1s'", "7:1: missing field `by`"),
+        ];
+        for (table, wanted) in cases {
+            let text = format!(
+                "rounds = 2\nround = '5s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '1s'\n{table}\n"
+            );
+            let said = Campaign::parse("c.toml", &text).unwrap_err().to_string();
+            assert!(said.contains(wanted), "{table}: {said}");
         }
     }
 }

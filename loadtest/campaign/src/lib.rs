@@ -1,4 +1,4 @@
-//! Campaigns: load while a process is killed, stopped, restarted and cut off, again and again; then
+//! Campaigns: load while a process, its machine, its network and its clients fail, again and again; then
 //! everything heals, drains, and its history is checked.
 //!
 //! In: a [`Campaign`] file, accounts, a process that serves them. Out: a [`Report`] with the verdict on
@@ -15,12 +15,16 @@ mod conduct;
 mod faults;
 mod field;
 mod file;
+mod preload;
+mod proxy;
 mod report;
 mod schedule;
 
 pub use between::Between;
-pub use conduct::{Order, run};
-pub use faults::{Cuts, Faults, Kills, Stops, Zombies};
+pub use conduct::{Order, Tools, run};
+pub use faults::{Cuts, Delays, Faults, Kills, Shifts, Stops, Zombies};
 pub use file::{Campaign, Source};
+pub use preload::Preload;
+pub use proxy::Proxy;
 pub use report::Report;
-pub use schedule::{Deed, Strike, schedule};
+pub use schedule::{Deed, Round, Strike, schedule};

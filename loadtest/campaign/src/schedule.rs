@@ -5,19 +5,30 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::between::Between;
 use crate::faults::{Faults, Kind};
 use crate::file::Campaign;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Deed {
+    /// Syncs fail until the process has ended; a start when it is over.
+    BrokenSync,
     /// This share of the connections breaks.
     Cut(f64),
+    /// Bytes take the drawn time each way, and this share of them is lost and sent again.
+    Delay(f64),
+    /// The disk of the log is full.
+    FullDisk,
     /// SIGKILL; a start when it is over.
     Kill,
+    /// Nothing passes between clients and the process.
+    Partition,
     /// SIGTERM and an orderly end; a start when it is over.
     Restart,
+    /// The process's wall clock is ahead by the drawn time, or behind.
+    Skew,
+    /// Each sync takes the drawn time longer.
+    SlowSync,
     /// SIGSTOP; SIGCONT when it is over.
     Stop,
     /// This share of the connections is left open for so long while their devices come back.
@@ -29,15 +40,46 @@ pub enum Deed {
     },
 }
 
+/// What a fault happens to: faults of one follow each other, those of two may be on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Track {
+    Clients,
+    Machine,
+    Network,
+    Process,
+}
+
+const TRACKS: [Track; 4] = [
+    Track::Clients,
+    Track::Machine,
+    Track::Network,
+    Track::Process,
+];
+
 impl Deed {
     /// As a campaign file and a history call it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BrokenSync => "broken-sync",
             Self::Cut(_) => "cut",
+            Self::Delay(_) => "delay",
+            Self::FullDisk => "full-disk",
             Self::Kill => "kill",
+            Self::Partition => "partition",
             Self::Restart => "restart",
+            Self::Skew => "skew",
+            Self::SlowSync => "slow-sync",
             Self::Stop => "stop",
             Self::Zombie { .. } => "zombie",
+        }
+    }
+
+    pub(crate) const fn track(self) -> Track {
+        match self {
+            Self::Cut(_) | Self::Zombie { .. } => Track::Clients,
+            Self::FullDisk | Self::Skew | Self::SlowSync => Track::Machine,
+            Self::Delay(_) | Self::Partition => Track::Network,
+            Self::BrokenSync | Self::Kill | Self::Restart | Self::Stop => Track::Process,
         }
     }
 
@@ -45,7 +87,7 @@ impl Deed {
     const fn lingers(self) -> Duration {
         match self {
             Self::Zombie { lingers, .. } => lingers,
-            Self::Cut(_) | Self::Kill | Self::Restart | Self::Stop => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 }
@@ -59,33 +101,63 @@ pub struct Strike {
     pub deed: Deed,
     /// How long until it is undone; for a cut, over how long connections come back.
     pub lasts: Duration,
+    /// By how much, if the deed has a measure; else zero.
+    pub by: Duration,
+    /// Whether a clock is behind by that, and not ahead.
+    pub behind: bool,
 }
 
+/// A round: sequences of faults that happen beside each other; one, unless they may overlap.
+pub type Round = Vec<Vec<Strike>>;
+
 /// Draws the faults of each round. A round has at least one.
-pub fn schedule(campaign: &Campaign, seed: u64) -> Vec<Vec<Strike>> {
+pub fn schedule(campaign: &Campaign, seed: u64) -> Vec<Round> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..campaign.rounds)
         .map(|_| round(campaign, &mut rng))
         .collect()
 }
 
-fn round(campaign: &Campaign, rng: &mut StdRng) -> Vec<Strike> {
-    let faults = &campaign.faults;
-    let kinds = kinds(faults, rng);
+fn round(campaign: &Campaign, rng: &mut StdRng) -> Round {
+    let kinds = kinds(&campaign.faults, rng);
+    if !campaign.faults.overlap {
+        return vec![sequence(campaign, &kinds, rng)];
+    }
+    let of = |track| {
+        let kinds = kinds.iter().copied();
+        kinds.filter(move |kind: &Kind| kind.deed.track() == track)
+    };
+    TRACKS
+        .into_iter()
+        .map(|track| of(track).collect::<Vec<_>>())
+        .filter(|kinds| !kinds.is_empty())
+        .map(|kinds| sequence(campaign, &kinds, rng))
+        .collect()
+}
+
+/// Faults that follow each other for as long as a round lasts.
+fn sequence(campaign: &Campaign, kinds: &[Kind], rng: &mut StdRng) -> Vec<Strike> {
     let mut strikes = Vec::new();
     let mut at = Duration::ZERO;
     loop {
-        let gap = faults.gap.draw(rng);
+        let gap = campaign.faults.gap.draw(rng);
         at += gap;
         if at >= campaign.round {
             return strikes;
         }
-        let Some((deed, between)) = pick(&kinds, rng) else {
+        let Some(kind) = pick(kinds, rng) else {
             return strikes;
         };
-        let lasts = between.draw(rng);
+        let (deed, lasts) = (kind.deed, kind.lasts.draw(rng));
+        let by = kind.by.map_or(Duration::ZERO, |by| by.draw(rng));
         at += lasts + deed.lingers();
-        strikes.push(Strike { gap, deed, lasts });
+        strikes.push(Strike {
+            gap,
+            deed,
+            lasts,
+            by,
+            behind: deed == Deed::Skew && rng.random(),
+        });
     }
 }
 
@@ -103,13 +175,13 @@ fn kinds(faults: &Faults, rng: &mut StdRng) -> Vec<Kind> {
     }
 }
 
-fn pick(kinds: &[Kind], rng: &mut StdRng) -> Option<(Deed, Between)> {
-    let total: u64 = kinds.iter().map(|(weight, ..)| u64::from(*weight)).sum();
+fn pick(kinds: &[Kind], rng: &mut StdRng) -> Option<Kind> {
+    let total: u64 = kinds.iter().map(|kind| u64::from(kind.weight)).sum();
     let mut left = rng.random_range(0..total.max(1));
-    for (weight, deed, between) in kinds {
-        match left.checked_sub((*weight).into()) {
+    for kind in kinds {
+        match left.checked_sub(kind.weight.into()) {
             Some(rest) => left = rest,
-            None => return Some((*deed, *between)),
+            None => return Some(*kind),
         }
     }
     None
@@ -144,7 +216,7 @@ mod tests {
     fn rounds_keep_their_length_and_a_swarm_takes_parts_of_the_kinds() {
         let rounds = schedule(&swarm(60), 7);
         let mut parts = BTreeSet::new();
-        for strikes in &rounds {
+        for strikes in &rounds.concat() {
             assert!(!strikes.is_empty());
             let begun: Duration = strikes.iter().map(|strike| strike.gap + strike.lasts).sum();
             assert!(begun < Duration::from_secs(23), "{begun:?}");
@@ -161,10 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn what_overlaps_happens_to_different_things() {
+        let text = "rounds = 30\nround = '5s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '100ms..1s'\noverlap = true\n\
+             [faults.cut]\n[faults.kill]\n[faults.stop]\n[faults.partition]\n[faults.delay]\n\
+             [faults.full-disk]\n[faults.skew]\nby = '5s..9s'\ntime = '1s'\n";
+        let campaign = Campaign::parse("overlap", text).unwrap();
+        assert!(campaign.faults.needs_preload() && campaign.faults.needs_proxy());
+        let (mut ahead, mut behind) = (0, 0);
+        for round in schedule(&campaign, 7) {
+            assert_eq!(round.len(), 4, "clients, machine, network, process");
+            for strikes in round {
+                let tracks: Vec<_> = strikes.iter().map(|it| it.deed.track()).collect();
+                assert!(tracks.iter().all(|track| Some(track) == tracks.first()));
+                for strike in strikes {
+                    let drawn = matches!(strike.deed, Deed::Delay(_) | Deed::Skew);
+                    assert_eq!(drawn, strike.by > Duration::ZERO, "{strike:?}");
+                    let skew = strike.deed == Deed::Skew;
+                    ahead += u32::from(skew && !strike.behind);
+                    behind += u32::from(strike.behind);
+                }
+            }
+        }
+        assert!(ahead > 10 && behind > 10, "{ahead} ahead, {behind} behind");
+    }
+
+    #[test]
     fn weights_tell_how_often() {
         let mut campaign = swarm(60);
         campaign.faults.swarm = false;
-        let all: Vec<Strike> = schedule(&campaign, 7).concat();
+        let all: Vec<Strike> = schedule(&campaign, 7).concat().concat();
         let cuts = all
             .iter()
             .filter(|strike| strike.deed.name() == "cut")

@@ -158,6 +158,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         partners: 1,
         first: 7,
         others: String::new(),
+        environment: Vec::new(),
         wrong_certificate: false,
     };
     let mut rows = vec![disk];

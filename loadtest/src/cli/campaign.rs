@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use entente_campaign::{Campaign, Order, Report};
+use entente_campaign::{Campaign, Order, Preload, Proxy, Report, Tools};
 use entente_engine::scenario::{Kind, Scenario};
 use entente_history::Outcome;
 use entente_report::{FAILED, INVALID, write_whole};
@@ -120,13 +120,27 @@ async fn conduct(
             said = writeln!(io::stdout(), "{words}");
         }
     };
+    let folder = tempfile::tempdir()?;
+    let faults = &campaign.faults;
+    let preload = faults
+        .needs_preload()
+        .then(|| Preload::build(folder.path()));
+    let preload = preload.transpose()?;
+    let environment = preload.as_ref().map(Preload::environment);
+    let environment = environment.unwrap_or_default();
     let mut ground = tokio::select! {
-        laid = Ground::lay(&mut scenario, &mut say) => laid?,
+        laid = Ground::lay(&mut scenario, environment, &mut say) => laid?,
         _ = tokio::signal::ctrl_c() => bail!("interrupted before load began"),
     };
     said?;
     let accounts = std::mem::take(&mut ground.accounts);
     let mut node = ground.node.take().context("no gateway was started")?;
+    let mut proxy = None;
+    if let (true, Some(address)) = (faults.needs_proxy(), &mut scenario.target.address) {
+        let between = Proxy::start(*address).await?;
+        *address = between.address();
+        proxy = Some(between);
+    }
     let order = Order {
         campaign,
         scenario: &scenario,
@@ -136,6 +150,10 @@ async fn conduct(
         run,
         target: GATEWAY,
         histories: &out.join("events"),
+        tools: Tools {
+            preload: preload.as_ref(),
+            proxy: proxy.as_ref(),
+        },
     };
     let ran = Box::pin(entente_campaign::run(order, node.process(), &mut to)).await;
     let log = out.join("entente.log");

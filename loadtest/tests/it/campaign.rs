@@ -121,6 +121,57 @@ fn a_short_campaign_holds_and_its_seed_repeats_it() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// Faults of machine and network reach the gateway, beside each other and beside kills, and nothing that was
+/// accepted is lost in them.
+#[test]
+fn a_short_campaign_holds_in_bad_weather() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = program().display().to_string();
+    let (head, _) = SHORT.split_once("[faults]").unwrap();
+    let kinds = [
+        ("kill", "down = '0s'"),
+        ("broken-sync", "down = '0s'"),
+        ("slow-sync", "by = '5ms..30ms'\ntime = '100ms..300ms'"),
+        ("full-disk", "time = '50ms..200ms'"),
+        ("skew", "by = '1s..5s'\ntime = '100ms..300ms'"),
+        (
+            "delay",
+            "by = '1ms..20ms'\nloss = 0.05\ntime = '100ms..300ms'",
+        ),
+        ("partition", "time = '50ms..200ms'"),
+        ("zombie", "share = 1.0\nwithin = '0s'\nlingers = '200ms'"),
+    ];
+    let tables = kinds.map(|(kind, text)| format!("[faults.{kind}]\n{text}\n"));
+    let text = format!(
+        "{head}[faults]\ngap = '50ms..300ms'\noverlap = true\n{}[minimums]\nok = 100\nfaults = 16\n",
+        tables.concat()
+    );
+    fs::write(folder.path().join("weather.toml"), text).unwrap();
+    let arguments = [
+        "campaign",
+        "weather.toml",
+        "--server",
+        &server,
+        "--out",
+        "out",
+    ];
+    let output = run(folder.path(), &arguments);
+    let said = text_of(&output);
+    assert_eq!(output.status.code(), Some(0), "seed 7: {said}");
+    let verdict = fs::read(folder.path().join("out").join("verdict.json")).unwrap();
+    let verdict: Value = serde_json::from_slice(&verdict).unwrap();
+    for (kind, _) in kinds {
+        assert!(
+            verdict["strikes"][kind].as_u64() > Some(0),
+            "{kind}: {said}"
+        );
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
 #[test]
 fn a_broken_campaign_is_a_usage_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();

@@ -75,6 +75,7 @@ fn two_generators_load_one_gateway_and_their_results_are_one() {
         partners: 0,
         first: 7,
         others: others.concat(),
+        environment: Vec::new(),
         wrong_certificate: false,
     };
     let node = runtime.block_on(Box::pin(Node::start(&config))).unwrap();

@@ -347,7 +347,13 @@ fn connections_that_linger_write_after_their_devices_are_back() {
     let stub = Stub::start(Habits::default());
     let settings = ["load.arrivals=constant", "load.rate=100"];
     let scenario = scenario(&stub, "", &settings);
-    let engine = Engine::start(&scenario, accounts(4), SEED, None).unwrap();
+    let supplies = Supplies {
+        accounts: accounts(4),
+        seed: SEED,
+        history: None,
+        sealing: None,
+    };
+    let engine = Engine::start(&scenario, supplies).unwrap();
     until("connected", || engine.settled().0 == 4);
     engine.enter(Stage::Load);
     let late = || stub.seen.late.load(Ordering::Relaxed);
