@@ -18,6 +18,7 @@ mod checkpoint;
 mod dedupe;
 mod effect;
 mod fold;
+mod journal;
 mod outbox;
 mod record;
 mod shard;
@@ -28,6 +29,7 @@ pub use account::{MAX_BLOCKED, MAX_MAILBOX_BYTES, MAX_MAILBOX_ENTRIES, MAX_PEERS
 pub use checkpoint::Checkpoint;
 pub use dedupe::{DEDUPE_IDS, DEDUPE_TIME};
 pub use effect::{Effect, Ended, Reply};
+pub use journal::{Journal, JournalError, JournalStore, PASS_COMMITS};
 pub use outbox::{OutputItem, Target};
 pub use record::{Command, Fenced, Output, Record, RecordError};
 pub use shard::{SILENCE, Shard, ShardConfig, Waiting};

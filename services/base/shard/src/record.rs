@@ -18,6 +18,8 @@ use crate::outbox::Target;
 const KIND_ENVELOPE: u8 = 1;
 const KIND_COMMANDS: u8 = 2;
 const KIND_OUTPUTS: u8 = 3;
+/// Of a journal, which is another log than the input.
+pub(crate) const KIND_JOURNAL: u8 = 4;
 
 /// One record of a shard's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,15 +223,7 @@ impl Record {
         if kind == KIND_ENVELOPE {
             return Ok(Self::Envelope(Envelope::open(&payload.slice(1..), key)?));
         }
-        let end = payload
-            .len()
-            .checked_sub(TAG_BYTES)
-            .ok_or(RecordError::BadSeal)?;
-        let (body, tag) = payload.split_at_checked(end).ok_or(RecordError::BadSeal)?;
-        if !key.is_tag_of(tag, &context(shard, body)) {
-            return Err(RecordError::BadSeal);
-        }
-        let body = body.get(1..).ok_or(RecordError::Malformed)?;
+        let (kind, body) = opened(shard, payload, key)?;
         let malformed = |_| RecordError::Malformed;
         match kind {
             KIND_COMMANDS => Ok(Self::Commands(
@@ -243,7 +237,33 @@ impl Record {
     }
 }
 
-fn sealed<T: Serialize + ?Sized>(shard: ShardId, kind: u8, body: &T, key: &SealKey) -> Bytes {
+/// Checks the seal of a record that [`sealed`] made for a shard; its kind and its body.
+///
+/// # Errors
+/// [`RecordError`].
+pub(crate) fn opened<'a>(
+    shard: ShardId,
+    payload: &'a [u8],
+    key: &SealKey,
+) -> Result<(u8, &'a [u8]), RecordError> {
+    let end = payload
+        .len()
+        .checked_sub(TAG_BYTES)
+        .ok_or(RecordError::BadSeal)?;
+    let (body, tag) = payload.split_at_checked(end).ok_or(RecordError::BadSeal)?;
+    if !key.is_tag_of(tag, &context(shard, body)) {
+        return Err(RecordError::BadSeal);
+    }
+    let (kind, body) = body.split_first().ok_or(RecordError::Malformed)?;
+    Ok((*kind, body))
+}
+
+pub(crate) fn sealed<T: Serialize + ?Sized>(
+    shard: ShardId,
+    kind: u8,
+    body: &T,
+    key: &SealKey,
+) -> Bytes {
     #[expect(
         clippy::expect_used,
         reason = "a Vec grows, and our types have no failing serializer"

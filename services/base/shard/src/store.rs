@@ -58,6 +58,9 @@ pub enum StoreError {
     /// A row that this program wrote cannot be read by it.
     #[error("a row of the shard store is damaged")]
     Damaged,
+    /// Another owner took the rows over: nothing of this one counts any more.
+    #[error("another owner has the rows of the shard")]
+    Fenced,
     /// The database below failed.
     #[error("the shard store failed: {0}")]
     Failed(String),

@@ -1,0 +1,130 @@
+//! From the records of a journal to rows: the order of the log decides which of them count.
+
+use std::fmt;
+use std::sync::Arc;
+
+use entente_core::{Epoch, Offset, SealKey, ShardId};
+use entente_log::Record;
+
+use super::entry::{Entry, Part};
+use crate::record::RecordError;
+use crate::store::{Rows, StateStore, StoreError};
+
+/// A commit whose last part was not read yet.
+#[derive(Debug)]
+struct Gathering {
+    commit: u64,
+    parts: u32,
+    rows: Rows,
+}
+
+/// Applies records to a store that was empty before the first.
+pub(super) struct Replay {
+    shard: ShardId,
+    key: SealKey,
+    store: Arc<dyn StateStore>,
+    epoch: Epoch,
+    owner: Option<[u8; 16]>,
+    gathering: Option<Gathering>,
+    strangers: u64,
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay")
+            .field("shard", &self.shard)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Replay {
+    pub(super) fn new(shard: ShardId, key: SealKey, store: Arc<dyn StateStore>) -> Self {
+        Self {
+            shard,
+            key,
+            store,
+            epoch: Epoch::default(),
+            owner: None,
+            gathering: None,
+            strangers: 0,
+        }
+    }
+
+    /// The newest epoch that counts.
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Who claimed the newest epoch; none if the claim is below the floor.
+    pub(super) const fn owner(&self) -> Option<[u8; 16]> {
+        self.owner
+    }
+
+    /// Records that were passed over because this deployment did not seal them for this shard.
+    pub(super) const fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
+    pub(super) fn into_store(self) -> Arc<dyn StateStore> {
+        self.store
+    }
+
+    /// Applies one record.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a record of ours that cannot be read: rows would be missing.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<(), StoreError> {
+        match Entry::open(self.shard, &record.payload, &self.key) {
+            Ok(Entry::Claim { epoch, nonce }) => self.claimed(epoch, nonce),
+            Ok(Entry::Change(part)) => return self.change(part),
+            Err(RecordError::BadSeal) => self.strangers += 1,
+            Err(_) => return Err(StoreError::Damaged),
+        }
+        Ok(())
+    }
+
+    /// The first claim of an epoch wins. What the owner before has not finished will not be.
+    fn claimed(&mut self, epoch: Epoch, nonce: [u8; 16]) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.owner = Some(nonce);
+            self.gathering = None;
+        }
+    }
+
+    fn change(&mut self, part: Part) -> Result<(), StoreError> {
+        if self.epoch == Epoch::default() {
+            // The claim is below the floor, which is a record of an owner that was not fenced then.
+            self.epoch = part.epoch;
+        }
+        if part.epoch != self.epoch {
+            return Ok(());
+        }
+        let gathering = match self.gathering.take() {
+            _ if part.part == 0 => Some(Gathering {
+                commit: part.commit,
+                parts: 0,
+                rows: Rows::new(),
+            }),
+            Some(gathering) if gathering.commit == part.commit && gathering.parts == part.part => {
+                Some(gathering)
+            }
+            _ => None,
+        };
+        let Some(mut gathering) = gathering else {
+            return Ok(());
+        };
+        gathering.parts += 1;
+        gathering.rows.extend(part.rows);
+        if part.last {
+            return self.commit(part.replay_from, &gathering.rows);
+        }
+        self.gathering = Some(gathering);
+        Ok(())
+    }
+
+    fn commit(&self, replay_from: Offset, rows: &Rows) -> Result<(), StoreError> {
+        self.store.commit(replay_from, rows)
+    }
+}
