@@ -10,7 +10,8 @@
 //! - The order of the log decides: after a claim no change of a lower epoch counts.
 //! - A commit counts as a whole or not at all, whatever became of its append.
 //! - At the floor lies a change that counted when it was written, and every row is behind it.
-//! - What was removed is gone from the log when two passes have ended ([`PASS_COMMITS`] each at most).
+//! - What was removed is below the floor when one owner has ended two passes ([`PASS_COMMITS`] each at
+//!   most). An owner that is replaced sooner leaves that to the next, who begins anew.
 //!
 //! What it does not do: read the input, or claim it. An owner claims both.
 
