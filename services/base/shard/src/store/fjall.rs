@@ -72,6 +72,9 @@ impl StateStore for FjallStore {
         let range = (start.map(<[u8]>::to_vec), Bound::<Vec<u8>>::Unbounded);
         for guard in self.keyspace.range(range) {
             let (key, row) = guard.into_inner().map_err(failed)?;
+            if &*key == REPLAY_FROM {
+                continue;
+            }
             if !key.starts_with(prefix) || !visit(&key, Bytes::copy_from_slice(&row)) {
                 break;
             }
