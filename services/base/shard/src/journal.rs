@@ -10,8 +10,8 @@
 //! - The order of the log decides: after a claim no change of a lower epoch counts.
 //! - A commit counts as a whole or not at all, whatever became of its append.
 //! - At the floor lies a change that counted when it was written, and every row is behind it.
-//! - What was removed is below the floor when one owner has ended two passes ([`PASS_COMMITS`] each at
-//!   most). An owner that is replaced sooner leaves that to the next, who begins anew.
+//! - What was removed is below the floor when two passes have ended ([`PASS_COMMITS`] each at most),
+//!   whoever owned meanwhile.
 //!
 //! What it does not do: read the input, or claim it. An owner claims both.
 
@@ -22,7 +22,6 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +30,7 @@ use entente_log::{Log, LogError, Tail};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use self::entry::{Entry, parts};
+use self::entry::{Entry, Part, parts};
 pub use self::pass::PASS_COMMITS;
 use self::pass::Pass;
 use self::replay::Replay;
@@ -79,18 +78,43 @@ impl Journal {
         nonce: [u8; 16],
         empty: impl Fn() -> Arc<dyn StateStore>,
     ) -> Result<JournalStore, JournalError> {
-        let partition = self.shard.index();
-        let (mut replay, mut tail) = loop {
-            let replay = Replay::new(self.shard, self.key.clone(), empty());
-            let floor = self.log.floor(partition);
-            let tail =
-                Tail::new(Arc::clone(&self.log), partition, floor).with_max_bytes(READ_BYTES);
-            match self.read(replay, tail).await {
-                Ok(read) => break read,
+        let (replay, end) = loop {
+            match self.attempt(nonce, empty()).await {
+                // Whoever owns it raised the floor. Each time takes a pass of theirs.
                 Err(JournalError::Log(LogError::Truncated { .. })) => {}
-                Err(error) => return Err(error),
+                attempt => break attempt?,
             }
         };
+        let (epoch, strangers) = (replay.epoch(), replay.strangers());
+        let (rows, pass) = replay.into_rows();
+        Ok(JournalStore {
+            journal: self,
+            epoch,
+            strangers,
+            rows,
+            handle: Handle::current(),
+            writing: Mutex::new(Some(Writing {
+                end,
+                commit: 0,
+                pass,
+            })),
+        })
+    }
+
+    /// Reads to the end, claims, and reads the claim back. What was read, and where the log ends.
+    async fn attempt(
+        &self,
+        nonce: [u8; 16],
+        empty: Arc<dyn StateStore>,
+    ) -> Result<(Replay, Offset), JournalError> {
+        let partition = self.shard.index();
+        let mut replay = Replay::new(self.shard, self.key.clone(), empty);
+        let mut tail = self.tail(self.log.floor(partition));
+        while tail.next() < self.log.end(partition) {
+            for record in tail.next_batch().await? {
+                replay.apply(&record)?;
+            }
+        }
         let epoch = replay.epoch().next();
         let claim = Entry::Claim { epoch, nonce }.seal(self.shard, &self.key);
         match self.log.append(partition, vec![claim]).await {
@@ -106,35 +130,11 @@ impl Journal {
         if replay.epoch() != epoch || replay.owner() != Some(nonce) {
             return Err(JournalError::Fenced);
         }
-        let strangers = replay.strangers();
-        let rows = replay.into_store();
-        let pass = Pass::over(&*rows)?;
-        Ok(JournalStore {
-            journal: self,
-            epoch,
-            strangers,
-            rows,
-            handle: Handle::current(),
-            writing: Mutex::new(Some(Writing {
-                end: tail.next(),
-                commit: 0,
-                pass,
-            })),
-        })
+        Ok((replay, tail.next()))
     }
 
-    /// Reads what is there.
-    async fn read(
-        &self,
-        mut replay: Replay,
-        mut tail: Tail,
-    ) -> Result<(Replay, Tail), JournalError> {
-        while tail.next() < self.log.end(self.shard.index()) {
-            for record in tail.next_batch().await? {
-                replay.apply(&record)?;
-            }
-        }
-        Ok((replay, tail))
+    fn tail(&self, from: Offset) -> Tail {
+        Tail::new(Arc::clone(&self.log), self.shard.index(), from).with_max_bytes(READ_BYTES)
     }
 
     /// Whether somebody else's claim lies between two offsets.
@@ -144,8 +144,7 @@ impl Journal {
         from: Offset,
         through: Offset,
     ) -> Result<bool, LogError> {
-        let mut tail =
-            Tail::new(Arc::clone(&self.log), self.shard.index(), from).with_max_bytes(READ_BYTES);
+        let mut tail = self.tail(from);
         while tail.next() <= through {
             for record in tail.next_batch().await? {
                 let entry = Entry::open(self.shard, &record.payload, &self.key);
@@ -169,6 +168,7 @@ struct Writing {
 }
 
 /// The rows of a shard that this process owns.
+#[derive(Debug)]
 pub struct JournalStore {
     journal: Journal,
     epoch: Epoch,
@@ -177,15 +177,6 @@ pub struct JournalStore {
     handle: Handle,
     /// None once a commit failed: the owner must take over again.
     writing: Mutex<Option<Writing>>,
-}
-
-impl fmt::Debug for JournalStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JournalStore")
-            .field("shard", &self.journal.shard)
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
-    }
 }
 
 impl JournalStore {
@@ -199,33 +190,27 @@ impl JournalStore {
         self.strangers
     }
 
-    /// Appends a commit. The first offset of its records.
-    async fn append(
-        &self,
-        writing: &mut Writing,
-        replay_from: Offset,
-        rows: &Rows,
-    ) -> Result<Offset, StoreError> {
+    /// Appends a commit, and sees to it that it counts. The first offset of its records.
+    async fn append(&self, writing: &mut Writing, parts: Vec<Part>) -> Result<Offset, StoreError> {
         let Journal { log, shard, key } = &self.journal;
-        writing.commit += 1;
-        let parts = parts(self.epoch, writing.commit, replay_from, rows);
-        let count = u64::try_from(parts.len()).unwrap_or(u64::MAX);
-        let sealed = parts
-            .into_iter()
-            .map(|part| Entry::Change(part).seal(*shard, key));
-        let records: Vec<Bytes> = sealed.collect();
+        let seal = |part| Entry::Change(part).seal(*shard, key);
+        let records: Vec<Bytes> = parts.into_iter().map(seal).collect();
+        let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
         let appended = log.append(shard.index(), records).await.map_err(failed)?;
-        let alone = appended.last().value() + 1 - writing.end.value() == count;
+        let (first, last) = (appended.first(), appended.last());
+        if first < writing.end {
+            let lost = "the journal lost records that it had acknowledged";
+            return Err(StoreError::Failed(lost.into()));
+        }
+        let alone = last.value() - writing.end.value() < count;
         if !alone {
-            let claimed = self
-                .journal
-                .claimed_since(self.epoch, writing.end, appended.last());
+            let claimed = self.journal.claimed_since(self.epoch, writing.end, last);
             if claimed.await.map_err(failed)? {
                 return Err(StoreError::Fenced);
             }
         }
-        writing.end = appended.last().next();
-        Ok(appended.first())
+        writing.end = last.next();
+        Ok(first)
     }
 
     async fn write(
@@ -234,22 +219,17 @@ impl JournalStore {
         replay_from: Offset,
         rows: &Rows,
     ) -> Result<(), StoreError> {
-        let (again, ended) = writing.pass.slice(&*self.rows, rows)?;
-        let first = if again.is_empty() {
-            self.append(writing, replay_from, rows).await?
-        } else {
-            let mut all = again;
-            all.extend(rows.iter().map(|(key, row)| (key.clone(), row.clone())));
-            self.append(writing, replay_from, &all).await?
-        };
+        let Journal { log, shard, .. } = &self.journal;
+        let mut all = writing.pass.slice(&*self.rows, rows)?;
+        all.extend(rows.iter().map(|(key, row)| (key.clone(), row.clone())));
+        writing.commit += 1;
+        let number = (self.epoch, writing.commit);
+        let parts = parts(number, replay_from, &all, writing.pass.clone());
+        let first = self.append(writing, parts).await?;
         self.rows.commit(replay_from, rows)?;
-        if let Some(floor) = writing.pass.wrote(first, ended) {
-            let raised = self
-                .journal
-                .log
-                .raise_floor(self.journal.shard.index(), floor);
+        if let Some(floor) = writing.pass.wrote(first) {
             // One that fails is made up for by the next pass.
-            let _either_way = raised.await;
+            let _either_way = log.raise_floor(shard.index(), floor).await;
         }
         Ok(())
     }
@@ -276,6 +256,7 @@ impl StateStore for JournalStore {
     /// On a thread that may block. After an error every further commit is [`StoreError::Fenced`]:
     /// what became of the failed one, only a take-over reads back.
     fn commit(&self, replay_from: Offset, rows: &Rows) -> Result<(), StoreError> {
+        // Held while it waits, so that commits follow each other. Nothing else takes this lock.
         let mut kept = self.writing.lock();
         let mut writing = kept.take().ok_or(StoreError::Fenced)?;
         self.handle

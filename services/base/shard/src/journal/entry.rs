@@ -4,6 +4,7 @@ use bytes::Bytes;
 use entente_core::{Epoch, Offset, SealKey, ShardId};
 use serde::{Deserialize, Serialize};
 
+use super::pass::Pass;
 use crate::record::{KIND_JOURNAL, RecordError, opened, sealed};
 use crate::store::Rows;
 
@@ -29,8 +30,9 @@ pub(super) struct Part {
     pub(super) commit: u64,
     /// Its place among the parts of the commit, from 0.
     pub(super) part: u32,
-    /// Whether it ends the commit.
-    pub(super) last: bool,
+    /// How far the rows are written again with this commit, of which this is the last part; none in
+    /// any other part.
+    pub(super) pass: Option<Pass>,
     /// What the commit covers of the input.
     pub(super) replay_from: Offset,
     /// Rows to write (some) or to remove (none).
@@ -64,12 +66,17 @@ pub(super) fn weight(key: &[u8], row: Option<&Bytes>) -> usize {
 }
 
 /// Divides a commit into parts, at least one.
-pub(super) fn parts(epoch: Epoch, commit: u64, replay_from: Offset, rows: &Rows) -> Vec<Part> {
+pub(super) fn parts(
+    (epoch, commit): (Epoch, u64),
+    replay_from: Offset,
+    rows: &Rows,
+    pass: Pass,
+) -> Vec<Part> {
     let part = |part| Part {
         epoch,
         commit,
         part,
-        last: false,
+        pass: None,
         replay_from,
         rows: Vec::new(),
     };
@@ -84,7 +91,7 @@ pub(super) fn parts(epoch: Epoch, commit: u64, replay_from: Offset, rows: &Rows)
         bytes += more;
         open.rows.push((key.clone(), row.clone()));
     }
-    open.last = true;
+    open.pass = Some(pass);
     done.push(open);
     done
 }

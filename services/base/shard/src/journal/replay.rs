@@ -1,12 +1,12 @@
 //! From the records of a journal to rows: the order of the log decides which of them count.
 
-use std::fmt;
 use std::sync::Arc;
 
 use entente_core::{Epoch, Offset, SealKey, ShardId};
 use entente_log::Record;
 
 use super::entry::{Entry, Part};
+use super::pass::Pass;
 use crate::record::RecordError;
 use crate::store::{Rows, StateStore, StoreError};
 
@@ -14,11 +14,13 @@ use crate::store::{Rows, StateStore, StoreError};
 #[derive(Debug)]
 struct Gathering {
     commit: u64,
+    first: Offset,
     parts: u32,
     rows: Rows,
 }
 
 /// Applies records to a store that was empty before the first.
+#[derive(Debug)]
 pub(super) struct Replay {
     shard: ShardId,
     key: SealKey,
@@ -26,16 +28,8 @@ pub(super) struct Replay {
     epoch: Epoch,
     owner: Option<[u8; 16]>,
     gathering: Option<Gathering>,
+    pass: Pass,
     strangers: u64,
-}
-
-impl fmt::Debug for Replay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay")
-            .field("shard", &self.shard)
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Replay {
@@ -47,6 +41,7 @@ impl Replay {
             epoch: Epoch::default(),
             owner: None,
             gathering: None,
+            pass: Pass::default(),
             strangers: 0,
         }
     }
@@ -66,8 +61,9 @@ impl Replay {
         self.strangers
     }
 
-    pub(super) fn into_store(self) -> Arc<dyn StateStore> {
-        self.store
+    /// The rows, and how far they are written again.
+    pub(super) fn into_rows(self) -> (Arc<dyn StateStore>, Pass) {
+        (self.store, self.pass)
     }
 
     /// Applies one record.
@@ -77,7 +73,7 @@ impl Replay {
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), StoreError> {
         match Entry::open(self.shard, &record.payload, &self.key) {
             Ok(Entry::Claim { epoch, nonce }) => self.claimed(epoch, nonce),
-            Ok(Entry::Change(part)) => return self.change(part),
+            Ok(Entry::Change(part)) => return self.change(record.offset, part),
             Err(RecordError::BadSeal) => self.strangers += 1,
             Err(_) => return Err(StoreError::Damaged),
         }
@@ -93,7 +89,7 @@ impl Replay {
         }
     }
 
-    fn change(&mut self, part: Part) -> Result<(), StoreError> {
+    fn change(&mut self, offset: Offset, part: Part) -> Result<(), StoreError> {
         if self.epoch == Epoch::default() {
             // The claim is below the floor, which is a record of an owner that was not fenced then.
             self.epoch = part.epoch;
@@ -104,6 +100,7 @@ impl Replay {
         let gathering = match self.gathering.take() {
             _ if part.part == 0 => Some(Gathering {
                 commit: part.commit,
+                first: offset,
                 parts: 0,
                 rows: Rows::new(),
             }),
@@ -117,14 +114,15 @@ impl Replay {
         };
         gathering.parts += 1;
         gathering.rows.extend(part.rows);
-        if part.last {
-            return self.commit(part.replay_from, &gathering.rows);
+        match part.pass {
+            Some(mut pass) => {
+                self.store.commit(part.replay_from, &gathering.rows)?;
+                // The floor, if one was due, was its owner's to raise; the next is ours.
+                pass.wrote(gathering.first);
+                self.pass = pass;
+            }
+            None => self.gathering = Some(gathering),
         }
-        self.gathering = Some(gathering);
         Ok(())
-    }
-
-    fn commit(&self, replay_from: Offset, rows: &Rows) -> Result<(), StoreError> {
-        self.store.commit(replay_from, rows)
     }
 }

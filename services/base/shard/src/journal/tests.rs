@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use entente_log::{Faults, MemoryLog};
+use async_trait::async_trait;
+use entente_log::{Append, Faults, Health, MemoryLog, Record};
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::store::MemoryStore;
+use crate::store::{FjallStore, MemoryStore};
 
 type Model = BTreeMap<Vec<u8>, Bytes>;
 
@@ -221,7 +223,7 @@ fn a_commit_without_its_last_part_is_none() {
     let big = |byte| Some(Bytes::from(vec![byte; entry::PART_BYTES - 10]));
     let rows = Rows::from([(vec![1], big(1)), (vec![2], big(2)), (vec![3], big(3))]);
     let (place, key) = (ShardId::new(0), SealKey::new(&[7; 32]));
-    let parts = parts(owner.epoch(), 1, Offset::new(9), &rows);
+    let parts = parts((owner.epoch(), 1), Offset::new(9), &rows, Pass::default());
     assert_eq!(parts.len(), 3);
     let mut sealed: Vec<_> = parts
         .into_iter()
@@ -261,4 +263,186 @@ fn strangers_do_not_count() {
     runtime.block_on(log.append(0, strange.to_vec())).unwrap();
     let owner = take_over(&runtime, &log, 1);
     assert_eq!((owner.strangers(), owner.epoch()), (3, Epoch::new(1)));
+}
+
+/// A pass goes on under the next owner, so owners that change often neither let the log grow nor keep
+/// what was erased.
+#[test]
+fn passes_outlive_owners() {
+    let (runtime, log) = (runtime(), Arc::new(MemoryLog::new(1)));
+    let row = |number: u32| {
+        let row = Some(Bytes::from_static(&[9; 100]));
+        (number.to_be_bytes().to_vec(), row)
+    };
+    let mut owner = take_over(&runtime, &log, 0);
+    owner
+        .commit(Offset::new(1), &(0..200).map(row).collect())
+        .unwrap();
+    for nonce in 1..=250 {
+        owner = take_over(&runtime, &log, nonce);
+        for _ in 0..7 {
+            owner.commit(Offset::new(1), &Rows::from([row(0)])).unwrap();
+        }
+    }
+    let (bytes, state) = (
+        payloads(&runtime, &log)
+            .iter()
+            .map(Bytes::len)
+            .sum::<usize>(),
+        200 * 104,
+    );
+    assert!(bytes < 5 * state, "{bytes} bytes for a state of {state}");
+    assert_eq!(rows_of(&owner).len(), 200);
+}
+
+/// The offset that fjall keeps among its rows is no row of the shard.
+#[test]
+fn rows_on_disk_are_the_same() {
+    let (runtime, log) = (runtime(), Arc::new(MemoryLog::new(1)));
+    let folder = tempfile::tempdir().unwrap();
+    let database = FjallStore::database(folder.path()).unwrap();
+    let empty = || -> Arc<dyn StateStore> {
+        Arc::new(FjallStore::open(&database, ShardId::new(0)).unwrap())
+    };
+    let taken = journal(&log).take_over([1; 16], empty);
+    let owner = runtime.block_on(taken).unwrap();
+    for at in 1..=5 {
+        let row = (
+            vec![1, u8::try_from(at).unwrap()],
+            Some(Bytes::from_static(b"row")),
+        );
+        owner.commit(Offset::new(at), &Rows::from([row])).unwrap();
+    }
+    let next = take_over(&runtime, &log, 2);
+    assert_eq!((rows_of(&next), rows_of(&next).len()), (rows_of(&owner), 5));
+    assert_eq!(next.replay_from().unwrap(), Offset::new(5));
+}
+
+/// Of two that claim at once, one owns.
+#[test]
+fn racing_claims_have_one_winner() {
+    let empty = || -> Arc<dyn StateStore> { Arc::new(MemoryStore::default()) };
+    for seed in 0..50 {
+        let max_delay = Duration::from_millis(4);
+        let faults = Faults {
+            seed,
+            delay: 1.0,
+            max_delay,
+            ..Faults::default()
+        };
+        let log = Arc::new(MemoryLog::with_faults(1, faults));
+        let (one, other) = runtime().block_on(async {
+            let (one, other) = (journal(&log), journal(&log));
+            tokio::join!(
+                one.take_over([1; 16], empty),
+                other.take_over([2; 16], empty)
+            )
+        });
+        let fenced = [one, other].map(|taken| match taken {
+            Ok(_) => false,
+            Err(JournalError::Fenced) => true,
+            Err(error) => panic!("{error}"),
+        });
+        assert_ne!(fenced[0], fenced[1], "seed {seed}");
+    }
+}
+
+/// The owner that is to be replaced may raise the floor while its journal is read.
+#[test]
+fn a_floor_that_moves_begins_the_reading_anew() {
+    let (runtime, log) = (runtime(), Arc::new(MemoryLog::new(1)));
+    let old = take_over(&runtime, &log, 1);
+    let rows = Rows::from([(vec![1], Some(Bytes::from_static(b"row")))]);
+    old.commit(Offset::new(1), &rows).unwrap();
+    let before = log.floor(0);
+    let begun = std::cell::Cell::new(0);
+    let empty = || -> Arc<dyn StateStore> {
+        begun.set(begun.get() + 1);
+        Arc::new(MemoryStore::default())
+    };
+    let meanwhile = Meanwhile {
+        log: Arc::clone(&log),
+        owner: Mutex::new(Some((old, rows))),
+    };
+    let hooked = Journal {
+        log: Arc::new(meanwhile),
+        ..journal(&log)
+    };
+    let next = runtime.block_on(hooked.take_over([2; 16], empty)).unwrap();
+    assert!(log.floor(0) > before);
+    assert_eq!((begun.get(), rows_of(&next).len()), (2, 1));
+}
+
+/// A log that has less than it acknowledged is told of, and nothing is written over the hole.
+#[test]
+fn a_log_that_lost_its_end_is_an_error() {
+    let faults = Faults {
+        lose_acknowledged: 3,
+        ..Faults::default()
+    };
+    let (runtime, log) = (runtime(), Arc::new(MemoryLog::with_faults(1, faults)));
+    let owner = take_over(&runtime, &log, 1);
+    for at in 1..=10 {
+        owner
+            .commit(Offset::new(at), &Rows::from([(vec![1], None)]))
+            .unwrap();
+    }
+    log.crash();
+    let refused = owner.commit(Offset::new(11), &Rows::new()).unwrap_err();
+    assert!(refused.to_string().contains("lost records"), "{refused}");
+    assert!(matches!(
+        owner.commit(Offset::new(11), &Rows::new()),
+        Err(StoreError::Fenced)
+    ));
+}
+
+/// A log in which something happens before the next append.
+#[derive(Debug)]
+struct Meanwhile {
+    log: Arc<MemoryLog>,
+    owner: Mutex<Option<(JournalStore, Rows)>>,
+}
+
+#[async_trait]
+impl Log for Meanwhile {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn append(&self, partition: u32, batch: Vec<Bytes>) -> Append {
+        if let Some((owner, rows)) = self.owner.lock().take() {
+            let commits = move || (0..90).try_for_each(|_| owner.commit(Offset::new(1), &rows));
+            std::thread::spawn(commits).join().unwrap().unwrap();
+        }
+        self.log.append(partition, batch)
+    }
+
+    async fn read(
+        &self,
+        partition: u32,
+        from: Offset,
+        max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.log.read(partition, from, max).await
+    }
+
+    async fn readable(&self, partition: u32, from: Offset) -> Result<(), LogError> {
+        self.log.readable(partition, from).await
+    }
+
+    fn end(&self, partition: u32) -> Offset {
+        self.log.end(partition)
+    }
+
+    fn floor(&self, partition: u32) -> Offset {
+        self.log.floor(partition)
+    }
+
+    async fn raise_floor(&self, partition: u32, floor: Offset) -> Result<(), LogError> {
+        self.log.raise_floor(partition, floor).await
+    }
+
+    fn health(&self) -> Health {
+        self.log.health()
+    }
 }
