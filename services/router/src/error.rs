@@ -2,7 +2,7 @@
 
 use entente_core::FaultKind;
 use entente_log::LogError;
-use entente_shard::StoreError;
+use entente_shard::{JournalError, StoreError};
 
 /// A fault of an owner. Sessions of the shard are closed, and the shard is claimed anew.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +28,25 @@ pub enum RouterError {
     UnknownOutcome,
 }
 
+impl From<JournalError> for RouterError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Fenced => Self::Fenced,
+            JournalError::Log(error) => Self::Log(error),
+            JournalError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl RouterError {
-    /// Whether nothing but another process can go on. Claiming back what another process owns would
-    /// only make the two take turns.
-    pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Fenced | Self::LogFailed(_) | Self::LostRows)
+    /// Whether nothing but another process can go on. `is_fixed` tells whether the shard is always
+    /// assigned here.
+    pub(crate) const fn is_final(&self, is_fixed: bool) -> bool {
+        match self {
+            Self::Fenced => is_fixed,
+            Self::LogFailed(_) | Self::LostRows => true,
+            Self::Log(_) | Self::Store(_) | Self::UnknownOutcome => false,
+        }
     }
 
     /// Who is to blame, and whether to retry.

@@ -104,6 +104,10 @@ impl Events {
         tracing::error!(%shard, %error, "shard given up");
     }
 
+    pub(crate) fn handed_over(shard: ShardId) {
+        tracing::info!(%shard, "shard handed over");
+    }
+
     pub(crate) fn log_health(reason: Option<&'static str>) {
         match reason {
             Some(reason) => tracing::error!(reason, "the log takes nothing"),

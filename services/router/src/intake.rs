@@ -68,19 +68,34 @@ fn fault(error: LogError) -> Fault {
 }
 
 /// Stands where the owner of a shard of another node would: passes ephemeral stanzas on to it, one
-/// call at a time, and drops what does not get through.
-pub(crate) async fn pass_on(shard: ShardId, mut inlets: Inlets, far: IntakeClient, events: Events) {
-    let mut calls = Vec::with_capacity(PASS_BATCH);
-    while inlets.calls.recv_many(&mut calls, PASS_BATCH).await > 0 {
-        let stanzas = calls.drain(..).filter_map(|call| match call {
-            Call::Ephemeral { from, to, payload } => Some(Ephemeral { from, to, payload }),
-            // Asked of an owner that is not here: dropping the question answers it.
-            Call::Attach { .. } | Call::Change { .. } | Call::Read(_) => None,
-        });
-        let stanzas: Vec<_> = stanzas.collect();
-        let count = u64::try_from(stanzas.len()).unwrap_or_default();
-        if count > 0 && far.pass(shard, stanzas).await.is_err() {
-            events.count(Step::Dropped, count);
+/// call at a time, and drops what does not get through. What edges still say is dropped as well. Ends
+/// when nobody can ask any more; dropping it loses at most what is under way.
+pub(crate) async fn pass_on(
+    shard: ShardId,
+    inlets: &mut Inlets,
+    far: &Option<IntakeClient>,
+    events: &Events,
+) {
+    let Inlets { batches, calls } = inlets;
+    let drop_batches = async { while batches.recv().await.is_some() {} };
+    let pass_calls = async {
+        let mut asked = Vec::with_capacity(PASS_BATCH);
+        while calls.recv_many(&mut asked, PASS_BATCH).await > 0 {
+            let stanzas = asked.drain(..).filter_map(|call| match call {
+                Call::Ephemeral { from, to, payload } => Some(Ephemeral { from, to, payload }),
+                // Asked of an owner that is not here: dropping the question answers it.
+                Call::Attach { .. } | Call::Change { .. } | Call::Read(_) => None,
+            });
+            let stanzas: Vec<_> = stanzas.collect();
+            let count = u64::try_from(stanzas.len()).unwrap_or_default();
+            let passed = match far {
+                Some(far) if count > 0 => far.pass(shard, stanzas).await.is_ok(),
+                _ => count == 0,
+            };
+            if !passed {
+                events.count(Step::Dropped, count);
+            }
         }
-    }
+    };
+    tokio::join!(drop_batches, pass_calls);
 }

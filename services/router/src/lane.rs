@@ -162,7 +162,7 @@ impl Owner {
             // Neither accepted nor refused: the device sends it again, and all behind it.
             (Err(LogError::UnknownOutcome), _) => {
                 twin.appending = twin.appending.saturating_sub(kept.len());
-                if self.ground.owned.contains(&ShardId::new(partition)) {
+                if self.ground.held.has(ShardId::new(partition)) {
                     self.let_go(account);
                     self.close(session, CloseReason::Unavailable);
                 } else {

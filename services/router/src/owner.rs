@@ -8,7 +8,7 @@
 //! - Between two turns nothing is held back: effects are carried out, handled counts are told.
 //! - While too much waits for the log, edges are not read; so the wait is theirs and bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use bytes::Bytes;
 use entente_core::mutant::{self, Mutant};
 use entente_core::{
     AccountId, Counter, Epoch, Fault, IdMap, Offset, Placement, SealKey, Sequence, SessionId,
-    ShardId,
 };
 use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
@@ -35,6 +34,7 @@ use crate::directory::Read;
 use crate::edges::{Draining, Edge};
 use crate::error::RouterError;
 use crate::events::Events;
+use crate::held::Held;
 use crate::lane::LaneId;
 use crate::twin::Twin;
 
@@ -81,7 +81,7 @@ pub(crate) struct Ground {
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
     /// The shards of this process.
-    pub(crate) owned: Arc<BTreeSet<ShardId>>,
+    pub(crate) held: Arc<Held>,
     /// The owners of all shards, by shard, or who passes on to them.
     pub(crate) peers: Arc<Vec<mpsc::Sender<Call>>>,
 }
@@ -165,6 +165,8 @@ pub(crate) struct Owner {
     pub(crate) sent: BTreeMap<Target, Counter>,
     pub(crate) storing: Option<JoinHandle<Result<(), StoreError>>>,
     pub(crate) storing_from: Offset,
+    /// Since when another owner has the rows: it reads them, and will claim the shard.
+    pub(crate) superseded: Option<Instant>,
     pub(crate) flooring: Option<JoinHandle<()>>,
     /// When state last went to the store; nothing before the first time, which is with the first
     /// tick: who dies young must not replay more each time.
@@ -212,6 +214,7 @@ impl Owner {
             sent: BTreeMap::new(),
             storing: None,
             storing_from: Offset::default(),
+            superseded: None,
             flooring: None,
             stored_at: None,
             swept: None,

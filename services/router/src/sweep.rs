@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use entente_core::{Offset, Timestamp};
 use entente_proto::edge::CloseReason;
-use entente_shard::Command;
+use entente_shard::{Command, StoreError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -17,6 +17,10 @@ use crate::owner::{Busy, Owner};
 const SWEEP_ROWS: usize = 256;
 /// Sweeps stop while own clock and the log's differ by more: one of them is wrong.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// How long an owner serves a shard whose rows another one took, without that one's claim: longer than
+/// a claim takes. Nothing of it is stored meanwhile, so what a later owner replays grows.
+const SUCCESSION: Duration = Duration::from_secs(30);
 
 impl Owner {
     pub(crate) async fn tick(&mut self) -> Result<(), RouterError> {
@@ -55,6 +59,14 @@ impl Owner {
     }
 
     async fn store(&mut self, now: Instant) -> Result<(), RouterError> {
+        if let Some(since) = self.superseded {
+            let is_late = now - since > SUCCESSION;
+            return if is_late {
+                Err(RouterError::Fenced)
+            } else {
+                Ok(())
+            };
+        }
         if let Some(storing) = &mut self.storing {
             if !storing.is_finished() {
                 return Ok(());
@@ -75,10 +87,17 @@ impl Owner {
 
     fn stored(
         &mut self,
-        outcome: Result<Result<(), entente_shard::StoreError>, tokio::task::JoinError>,
+        outcome: Result<Result<(), StoreError>, tokio::task::JoinError>,
     ) -> Result<(), RouterError> {
-        let failed = |_| entente_shard::StoreError::Failed("the commit did not end".into());
-        outcome.map_err(failed)??;
+        let failed = |_| StoreError::Failed("the commit did not end".into());
+        match outcome.map_err(failed)? {
+            // Whoever took the rows is about to claim: until then sessions are served from here.
+            Err(StoreError::Fenced) => {
+                self.superseded.get_or_insert_with(Instant::now);
+                return Ok(());
+            }
+            stored => stored?,
+        }
         self.shard.checkpointed();
         let margin = self.ground.config.replay_margin;
         let floor = Offset::new(self.storing_from.value().saturating_sub(margin));
@@ -97,6 +116,9 @@ impl Owner {
         if let Some(storing) = self.storing.take() {
             let outcome = storing.await;
             self.stored(outcome)?;
+        }
+        if self.superseded.is_some() {
+            return Ok(());
         }
         let checkpoint = self.shard.checkpoint();
         self.storing_from = checkpoint.replay_from();

@@ -185,6 +185,17 @@ impl Reader {
         Ok(())
     }
 
+    /// As [`entente_log::Log::refresh`].
+    pub(crate) async fn refresh(&self, partition: u32) -> Result<(), LogError> {
+        let known = self.shared.partition(partition)?;
+        let (low, high) = watermarks(&self.consumer, &self.shared, partition).await?;
+        known.begins(low);
+        if high > known.end().value() {
+            self.find_end(partition, high).await?;
+        }
+        Ok(())
+    }
+
     fn cursor(&self, partition: u32) -> Result<&Mutex<Cursor>, LogError> {
         let index = usize::try_from(partition).unwrap_or(usize::MAX);
         self.cursors.get(index).ok_or(LogError::UnknownPartition)

@@ -174,6 +174,10 @@ impl Log for KafkaLog {
         self.reader.readable(partition, from).await
     }
 
+    async fn refresh(&self, partition: u32) -> Result<(), LogError> {
+        self.reader.refresh(partition).await
+    }
+
     fn end(&self, partition: u32) -> Offset {
         self.shared
             .partition(partition)

@@ -116,7 +116,17 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// When the log has failed or was closed and the record is not there.
     async fn readable(&self, partition: u32, from: Offset) -> Result<(), LogError>;
 
-    /// The offset after the last durable record.
+    /// Learns where a partition begins and ends, for a log that others append to as well: what was
+    /// durable before the call is below [`end`](Self::end) after it. A log that is this process's
+    /// alone knows.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    async fn refresh(&self, _partition: u32) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// The offset after the last durable record. If others append as well: of those known here.
     fn end(&self, partition: u32) -> Offset;
 
     /// The lowest offset that may be read.

@@ -109,6 +109,7 @@ impl Journal {
     ) -> Result<(Replay, Offset), JournalError> {
         let partition = self.shard.index();
         let mut replay = Replay::new(self.shard, self.key.clone(), empty);
+        self.log.refresh(partition).await?;
         let mut tail = self.tail(self.log.floor(partition));
         while tail.next() < self.log.end(partition) {
             for record in tail.next_batch().await? {

@@ -23,6 +23,7 @@ mod outbox;
 mod record;
 mod shard;
 mod store;
+mod stores;
 mod wake;
 
 pub use account::{MAX_BLOCKED, MAX_MAILBOX_BYTES, MAX_MAILBOX_ENTRIES, MAX_PEERS, MAX_PREKEYS};
@@ -34,4 +35,5 @@ pub use outbox::{OutputItem, Target};
 pub use record::{Command, Fenced, Output, Record, RecordError};
 pub use shard::{SILENCE, Shard, ShardConfig, Waiting};
 pub use store::{FjallStore, MemoryStore, Rows, StateStore, StoreError};
+pub use stores::Stores;
 pub use wake::WakeUp;

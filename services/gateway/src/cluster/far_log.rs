@@ -140,6 +140,13 @@ impl Log for FarLog {
         near.readable(partition, from).await
     }
 
+    async fn refresh(&self, partition: u32) -> Result<(), LogError> {
+        match self.kept(partition) {
+            Some(near) => near.refresh(partition).await,
+            None => Ok(()),
+        }
+    }
+
     fn end(&self, partition: u32) -> Offset {
         let near = self.kept(partition);
         near.map(|near| near.end(partition)).unwrap_or_default()

@@ -14,8 +14,8 @@ use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Metrics, Readiness, Tasks};
 use entente_proto::edge::{EdgeId, EdgeStream, ResumeKey, Router, ToEdge, ToRouter};
 use entente_proto::{Directory, IntakeClient};
-use entente_router::{Config, Deps, Service, build};
-use entente_shard::{MemoryStore, StateStore};
+use entente_router::{Assignment, Config, Deps, Service, build};
+use entente_shard::{MemoryStore, StateStore, Stores};
 use tokio::time::timeout;
 
 use crate::plug::Power;
@@ -68,6 +68,17 @@ impl Gateway {
         config: Config,
         far: Option<IntakeClient>,
     ) -> Self {
+        let assignment = Assignment::Fixed(disks.stores.keys().copied().collect());
+        let stores = Stores::Kept(disks.stores.clone());
+        Self::start_with(disks, config, (assignment, stores, far)).await
+    }
+
+    /// A router that owns what it is told, with rows from wherever they are.
+    pub(crate) async fn start_with(
+        disks: &Disks,
+        config: Config,
+        (assignment, stores, far): (Assignment, Stores, Option<IntakeClient>),
+    ) -> Self {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let tasks = Tasks::new(drain);
@@ -75,7 +86,8 @@ impl Gateway {
         let deps = Deps {
             log: Arc::clone(&disks.log),
             wake: Arc::clone(&disks.wake),
-            stores: disks.stores.clone(),
+            assignment,
+            stores,
             far,
             placement: placement.clone(),
             seal: SealKey::new(&[4; 32]),

@@ -12,6 +12,7 @@ mod directory;
 mod far;
 mod faulty_disk;
 mod gateway;
+mod hands;
 mod odd_log;
 mod plug;
 mod refusals;

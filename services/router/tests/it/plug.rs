@@ -25,19 +25,21 @@ impl Power {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// A log as a process sees it that hangs on this power.
+    pub(crate) fn log(&self, log: &Arc<dyn Log>) -> Arc<dyn Log> {
+        Arc::new(PluggedLog(self.clone(), Arc::clone(log)))
+    }
+
     /// The disks as a process sees them that hangs on this power.
     pub(crate) fn plug(&self, disks: &Disks) -> Disks {
-        let log = |log: &Arc<dyn Log>| -> Arc<dyn Log> {
-            Arc::new(PluggedLog(self.clone(), Arc::clone(log)))
-        };
         let stores = disks.stores.iter().map(|(shard, store)| {
             let store: Arc<dyn StateStore> =
                 Arc::new(PluggedStore(self.clone(), Arc::clone(store)));
             (*shard, store)
         });
         Disks {
-            log: log(&disks.log),
-            wake: log(&disks.wake),
+            log: self.log(&disks.log),
+            wake: self.log(&disks.wake),
             stores: stores.collect::<BTreeMap<_, _>>(),
         }
     }

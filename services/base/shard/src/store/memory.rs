@@ -9,6 +9,10 @@ use parking_lot::Mutex;
 
 use super::{Rows, StateStore, StoreError};
 
+/// Rows that a scan copies at once: it holds no lock while it visits, and who stops early did not
+/// pay for all.
+const SCAN_ROWS: usize = 64;
+
 /// A store that lasts as long as the value.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<(Offset, BTreeMap<Vec<u8>, Bytes>)>);
@@ -30,16 +34,27 @@ impl StateStore for MemoryStore {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), StoreError> {
-        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let rows: Vec<_> = self.with(|(_, rows)| {
-            let range = rows.range::<[u8], _>((start, Bound::Unbounded));
-            let range = range.take_while(|(key, _)| key.starts_with(prefix));
-            range.map(|(key, row)| (key.clone(), row.clone())).collect()
-        });
-        let _ended = rows
-            .into_iter()
-            .try_for_each(|(key, row)| visit(&key, row).then_some(()));
-        Ok(())
+        let mut after = after.map(<[u8]>::to_vec);
+        loop {
+            let start = after.as_deref();
+            let start = start.map_or(Bound::Included(prefix), Bound::Excluded);
+            let rows: Vec<_> = self.with(|(_, rows)| {
+                let range = rows.range::<[u8], _>((start, Bound::Unbounded));
+                let range = range.take_while(|(key, _)| key.starts_with(prefix));
+                let some = range.take(SCAN_ROWS);
+                some.map(|(key, row)| (key.clone(), row.clone())).collect()
+            });
+            let is_last = rows.len() < SCAN_ROWS;
+            for (key, row) in rows {
+                if !visit(&key, row) {
+                    return Ok(());
+                }
+                after = Some(key);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     fn commit(&self, replay_from: Offset, rows: &Rows) -> Result<(), StoreError> {

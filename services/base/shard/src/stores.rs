@@ -1,0 +1,51 @@
+//! Where the rows of a node's shards come from when it takes one over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use entente_core::{SealKey, ShardId, random_array};
+use entente_log::Log;
+
+use crate::journal::{Journal, JournalError};
+use crate::store::{MemoryStore, StateStore, StoreError};
+
+/// The rows of shards.
+#[derive(Clone, Debug)]
+pub enum Stores {
+    /// In journals, for whoever owns a shard next.
+    Journals {
+        /// The log of all journals, a partition a shard.
+        log: Arc<dyn Log>,
+        /// The deployment's key.
+        key: SealKey,
+    },
+    /// On this node, which owns these shards as long as it lives.
+    Kept(BTreeMap<ShardId, Arc<dyn StateStore>>),
+}
+
+impl Stores {
+    /// Opens the rows of a shard for an owner. From a journal, nobody else's commits count from then
+    /// on; waits for its log as [`Journal::take_over`] does.
+    ///
+    /// # Errors
+    /// [`JournalError`]; [`StoreError::Failed`] for a shard that is not kept here.
+    pub async fn open(&self, shard: ShardId) -> Result<Arc<dyn StateStore>, JournalError> {
+        match self {
+            Self::Journals { log, key } => {
+                let journal = Journal {
+                    log: Arc::clone(log),
+                    shard,
+                    key: key.clone(),
+                };
+                let empty = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
+                let rows = journal.take_over(random_array(), empty).await?;
+                Ok(Arc::new(rows))
+            }
+            Self::Kept(stores) => {
+                let missing = || StoreError::Failed("no rows of this shard are kept here".into());
+                let store = stores.get(&shard).cloned().ok_or_else(missing)?;
+                Ok(store)
+            }
+        }
+    }
+}
