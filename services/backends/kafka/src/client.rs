@@ -75,13 +75,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(facility, line, "librdkafka");
-            }
-            // Not errors of ours: it goes on by itself, and what it cannot do is reported elsewhere.
-            _ => tracing::warn!(facility, line, "librdkafka"),
-        }
+        log_line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -92,6 +86,17 @@ impl ClientContext for Context {
             _ => {}
         }
         tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+/// A line of librdkafka's own log.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+            tracing::debug!(facility, line, "librdkafka");
+        }
+        // Not errors of ours: it goes on by itself, and what it cannot do is reported elsewhere.
+        _ => tracing::warn!(facility, line, "librdkafka"),
     }
 }
 

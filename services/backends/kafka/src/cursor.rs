@@ -34,6 +34,8 @@ use crate::shared::{Partition, Shared, Unwell};
 const RECORD_COST: usize = 64;
 /// Longest that librdkafka is waited for to move a place. It answers without asking a broker.
 const MOVE: Duration = Duration::from_secs(5);
+/// Between two attempts to move the place of a partition that is being assigned.
+const SEEK_AGAIN: Duration = Duration::from_millis(5);
 /// Longest that a broker is waited for to say where a partition begins and ends.
 const WATERMARKS: Duration = Duration::from_secs(10);
 
@@ -384,10 +386,15 @@ fn go(
     consumer.incremental_unassign(&list).map_err(unavailable)?;
     consumer.incremental_assign(&list).map_err(unavailable)?;
     let queue = split(consumer, shared, partition);
-    // What came between the two calls went to the consumer's own queue: fetched again.
-    consumer
-        .seek(topic, number, place, MOVE)
-        .map_err(unavailable)?;
+    // What came between the two calls went to the consumer's own queue: fetched again. librdkafka
+    // assigns on a thread of its own, and does not seek before it has.
+    let until = Instant::now() + MOVE;
+    while let Err(error) = consumer.seek(topic, number, place, MOVE) {
+        if Instant::now() > until {
+            return Err(unavailable(error));
+        }
+        std::thread::sleep(SEEK_AGAIN);
+    }
     Ok(queue)
 }
 

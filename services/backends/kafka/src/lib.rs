@@ -26,6 +26,8 @@ mod cursor;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
+mod group;
+#[cfg(feature = "client")]
 mod log;
 #[cfg(feature = "client")]
 mod outcome;
@@ -42,6 +44,8 @@ mod watch;
 
 #[cfg(feature = "client")]
 pub use error::OpenError;
+#[cfg(feature = "client")]
+pub use group::{Assigned, Group};
 #[cfg(feature = "client")]
 pub use log::KafkaLog;
 pub use routing::{Misrouted, Routing};

@@ -33,6 +33,9 @@ pub struct Settings {
     pub record: ByteSize,
     /// How records are compressed on the wire and on the brokers' disks.
     pub compression: Compression,
+    /// How long brokers wait for a sign of life of a process before what it owns goes to others. They
+    /// take no less than their `group.min.session.timeout.ms`, which is 6 s unless it was set.
+    pub session: Span,
 }
 
 /// The address of a broker.
@@ -149,6 +152,7 @@ impl Settings {
             queue: ByteSize::kib(32 * 1024),
             record: ByteSize::kib(1024),
             compression: Compression::None,
+            session: Span::secs(6),
         }
     }
 
@@ -211,6 +215,9 @@ impl Settings {
         }
         if !(1_000..=600_000).contains(&self.delivery.get().as_millis()) {
             return value("delivery", "1s to 10m");
+        }
+        if !(1_000..=300_000).contains(&self.session.get().as_millis()) {
+            return value("session", "1s to 5m");
         }
         if self.linger.get().as_millis() > 1_000 {
             return value("linger", "1s at most");

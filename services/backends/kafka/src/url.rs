@@ -2,7 +2,7 @@
 //! `kafka://host:port,host:port/prefix?replicas=3&min_insync=2&linger=1ms`.
 //!
 //! `kafka+tls://` encrypts. Parameters: `replicas`, `min_insync`, `producers`, `linger`, `delivery`,
-//! `queue`, `record`, `compression` (`none`, `zstd`), `ca`, `certificate`, `key`, `sasl` (`plain`,
+//! `queue`, `record`, `session`, `compression` (`none`, `zstd`), `ca`, `certificate`, `key`, `sasl` (`plain`,
 //! `scram-sha-256`, `scram-sha-512`), `user`, `password_file`, and `development=on`, without which
 //! fewer than three copies are refused. Files are named by absolute paths.
 
@@ -48,6 +48,7 @@ impl Settings {
         take(&mut given, "producers", number, &mut settings.producers)?;
         take(&mut given, "linger", span, &mut settings.linger)?;
         take(&mut given, "delivery", span, &mut settings.delivery)?;
+        take(&mut given, "session", span, &mut settings.session)?;
         take(&mut given, "queue", size, &mut settings.queue)?;
         take(&mut given, "record", size, &mut settings.record)?;
         take(
@@ -291,6 +292,7 @@ mod tests {
                 "`development` must be `on`",
             ),
             ("kafka://b:1/p?producers=0", "`producers` must be 1 to 16"),
+            ("kafka://b:1/p?session=1ms", "`session` must be 1s to 5m"),
             ("kafka://b:1/p?queue=1MiB", "`queue` must be 4 times"),
             ("kafka://b:1/p?record=1KiB", "`record` must be 512KiB"),
             (

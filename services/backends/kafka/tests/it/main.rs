@@ -5,6 +5,8 @@ mod broker;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod group;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod places;

@@ -175,3 +175,27 @@ async fn two_processes_see_each_other() {
     let records = soon(log.read(0, Offset::new(10), 1000)).await.unwrap();
     assert_eq!(texts(&records), ["from there"]);
 }
+
+/// Who takes a partition over asks where it ends: what another process appended is below that, and what
+/// that one let go is below the floor.
+#[tokio::test]
+async fn an_end_is_asked_for() {
+    or_skip!(missing());
+    let settings = settings();
+    let (log, other) = (open(&settings).await, open(&settings).await);
+    for n in 0..10 {
+        append(&other, 0, &n.to_string()).await;
+    }
+    soon(other.raise_floor(0, Offset::new(4))).await.unwrap();
+    assert_eq!(log.end(0), Offset::new(0));
+    soon(log.refresh(0)).await.unwrap();
+    assert_eq!(
+        (log.floor(0), log.end(0)),
+        (Offset::new(4), Offset::new(10))
+    );
+    assert_eq!(texts(&all(&log, 0).await), ["4", "5", "6", "7", "8", "9"]);
+    // Nothing new: the same answer.
+    soon(log.refresh(0)).await.unwrap();
+    assert_eq!(log.end(0), Offset::new(10));
+    assert_eq!(soon(log.refresh(99)).await, Err(LogError::UnknownPartition));
+}
