@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use entente_core::{Fault, Offset, ShardId, Timestamp};
+use entente_core::{Epoch, Fault, Offset, ShardId, Timestamp};
 use prost::Message;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -21,10 +21,10 @@ use crate::wire::words::bad_request;
 use crate::wire::{CALL_DEADLINE, MESSAGE_BYTES, Malformed, call, words};
 use crate::{IntakeClient, OwnersClient};
 
-/// Longest name of a node that is taken, in bytes.
-const NODE_BYTES: usize = 63;
+/// Most shards that a node is believed to own: more than a deployment may have.
+const MAX_SHARDS: usize = 4_096;
 
-/// What a node knows of owners, behind a channel.
+/// What a node owns, behind a channel.
 #[derive(Debug)]
 pub(super) struct RemoteOwners(GeneratedOwners<Channel>);
 
@@ -36,32 +36,36 @@ impl RemoteOwners {
 
 #[async_trait]
 impl Owners for RemoteOwners {
-    async fn owner(&self, shard: ShardId) -> Result<Option<Box<str>>, Fault> {
+    async fn owned(&self) -> Result<Vec<(ShardId, Epoch)>, Fault> {
         let mut client = self.0.clone();
-        let shard = shard.index();
-        let find = proto::FindRequest { shard };
-        let answer = call(find, async |request| client.find(request).await).await?;
-        if answer.node.len() > NODE_BYTES {
+        let ask = proto::OwnedRequest {};
+        let answer = call(ask, async |request| client.owned(request).await).await?;
+        if answer.shards.len() > MAX_SHARDS {
             return Err(BAD_ANSWER);
         }
-        Ok((!answer.node.is_empty()).then(|| answer.node.into_boxed_str()))
+        let owned = answer.shards.iter();
+        let owned = owned.map(|each| (ShardId::new(each.shard), Epoch::new(each.epoch)));
+        Ok(owned.collect())
     }
 }
 
-/// What a node knows of owners, as a gRPC service.
+/// What a node owns, as a gRPC service.
 #[derive(Debug)]
 pub(super) struct ServingOwners(pub(super) OwnersClient);
 
 #[async_trait]
 impl proto::owners_server::Owners for ServingOwners {
-    async fn find(
+    async fn owned(
         &self,
-        request: Request<proto::FindRequest>,
-    ) -> Result<Response<proto::Owner>, Status> {
-        let shard = ShardId::new(request.into_inner().shard);
-        let owner = self.0.owner(shard).await.map_err(status_of)?;
-        let node = owner.map(String::from).unwrap_or_default();
-        Ok(Response::new(proto::Owner { node }))
+        _: Request<proto::OwnedRequest>,
+    ) -> Result<Response<proto::OwnedShards>, Status> {
+        let owned = self.0.owned().await.map_err(status_of)?;
+        let shards = owned.into_iter().map(|(shard, epoch)| proto::OwnedShard {
+            shard: shard.index(),
+            epoch: epoch.value(),
+        });
+        let shards = shards.collect();
+        Ok(Response::new(proto::OwnedShards { shards }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use entente_core::{Fault, FaultKind, Offset, ShardId, Timestamp};
+use entente_core::{Epoch, Fault, FaultKind, Offset, ShardId, Timestamp};
 use entente_proto::intake::{Ephemeral, Intake, Taken, Topic};
 use entente_proto::owners::{ELSEWHERE, Owners};
 use entente_proto::{IntakeClient, OwnersClient};
@@ -14,7 +14,7 @@ use crate::bench::{Bench, WAYS, Way, account, soon};
 
 type Appended = (Topic, u32, Vec<Bytes>);
 
-/// Keeps shard 1, and shard 3 without ever answering; says that `r-2` keeps the rest.
+/// Keeps shard 1, and shard 3 without ever answering.
 #[derive(Debug, Default)]
 struct Keeper {
     appended: Mutex<Vec<Appended>>,
@@ -54,10 +54,15 @@ impl Intake for Keeper {
     }
 }
 
+fn owned() -> Vec<(ShardId, Epoch)> {
+    let shard = |shard, epoch| (ShardId::new(shard), Epoch::new(epoch));
+    vec![shard(1, 5), shard(3, 0)]
+}
+
 #[async_trait]
 impl Owners for Keeper {
-    async fn owner(&self, shard: ShardId) -> Result<Option<Box<str>>, Fault> {
-        Ok((shard.index() > 1).then(|| "r-2".into()))
+    async fn owned(&self) -> Result<Vec<(ShardId, Epoch)>, Fault> {
+        Ok(owned())
     }
 }
 
@@ -111,9 +116,7 @@ async fn who_keeps_nothing_of_it_says_so_and_names_who_does() {
         assert_eq!(refused, Err(ELSEWHERE));
         let refused = soon(intake.pass(ShardId::new(2), Vec::new())).await;
         assert_eq!(refused, Err(ELSEWHERE));
-        let owner = soon(owners.owner(ShardId::new(2))).await.unwrap();
-        assert_eq!(owner.as_deref(), Some("r-2"));
-        assert_eq!(soon(owners.owner(ShardId::new(1))).await, Ok(None));
+        assert_eq!(soon(owners.owned()).await, Ok(owned()));
     }
 }
 

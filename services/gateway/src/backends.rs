@@ -10,8 +10,11 @@ use std::time::Duration;
 use entente_core::{SealKey, ShardId, Span};
 use entente_log::{Fsync, Log, MemoryLog, OpenError, Recovered, SegmentConfig, SegmentLog};
 use entente_node::{Metrics, MetricsError, Tasks};
-use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError};
+use entente_shard::{self as shard, FjallStore, MemoryStore, StateStore, StoreError};
 use entente_table::{MemoryTable, Table};
+#[cfg(feature = "kafka")]
+use futures::future::join_all;
+use tokio::sync::watch;
 
 use crate::config::Storage;
 
@@ -25,7 +28,10 @@ const LOG_SCHEMES: &str =
 #[cfg(not(feature = "kafka"))]
 const NO_KAFKA: &str =
     "storage.log names Kafka: this program was built without the feature `kafka`";
-const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY` or `memory:`";
+const STATE_SCHEMES: &str =
+    "storage.state must be `fjall:DIRECTORY`, `journal:DIRECTORY` or `memory:`";
+const NO_JOURNAL: &str = "storage.state in a journal needs storage.log on Kafka: a log that is on one \
+                          node has nobody to take over from";
 
 const TABLE_SCHEMES: &str =
     "storage.table must be `memory:`, `redis://HOST:PORT/PREFIX` or `redis-cluster://…`";
@@ -65,6 +71,8 @@ pub struct Logs {
     pub input: Option<Arc<dyn Log>>,
     /// The wake-ups.
     pub wake: Option<Arc<dyn Log>>,
+    /// The journals of the shards' rows, if that is where they are.
+    pub state: Option<Arc<dyn Log>>,
     closes: Closes,
 }
 
@@ -72,7 +80,7 @@ pub struct Logs {
 #[derive(Debug, Default)]
 enum Closes {
     #[cfg(feature = "kafka")]
-    Kafka([Arc<entente_kafka::KafkaLog>; 2]),
+    Kafka(Vec<(&'static str, Arc<entente_kafka::KafkaLog>)>),
     #[default]
     Nothing,
     Segments(Vec<Arc<SegmentLog>>),
@@ -117,8 +125,8 @@ impl Logs {
     pub async fn close(&self) {
         match &self.closes {
             #[cfg(feature = "kafka")]
-            Closes::Kafka([input, wake]) => {
-                tokio::join!(input.close(), wake.close());
+            Closes::Kafka(logs) => {
+                join_all(logs.iter().map(|(_, log)| log.close())).await;
             }
             Closes::Nothing => {}
             Closes::Segments(logs) => {
@@ -159,6 +167,11 @@ pub fn known(storage: &Storage) -> Result<(), String> {
     match storage.state.split_once(':') {
         Some(("memory", _)) => {}
         Some(("fjall", folder)) if !folder.is_empty() => {}
+        Some(("journal", folder)) if !folder.is_empty() => {
+            if !is_remote(storage) {
+                return Err(NO_JOURNAL.to_owned());
+            }
+        }
         _ => return Err(STATE_SCHEMES.to_owned()),
     }
     match storage.table.split_once(':') {
@@ -172,6 +185,11 @@ pub fn known(storage: &Storage) -> Result<(), String> {
 pub(crate) fn is_remote(storage: &Storage) -> bool {
     let scheme = storage.log.split_once(':').map(|(scheme, _)| scheme);
     matches!(scheme, Some("kafka" | "kafka+tls"))
+}
+
+/// Whether routers share the shards: any of them can take any shard over.
+pub(crate) fn are_shared(storage: &Storage) -> bool {
+    is_remote(storage) && storage.state.starts_with("journal:")
 }
 
 /// Files that hold keys or passwords for a backend.
@@ -308,39 +326,83 @@ fn segment_log(
 ///
 /// # Errors
 /// [`BackendError`].
-pub fn stores(storage: &Storage, keeps: &Keeps) -> Result<Stores, BackendError> {
-    let mut stores = Stores::default();
-    if keeps.shards.is_empty() && !keeps.wake {
-        return Ok(stores);
-    }
+pub fn stores(
+    storage: &Storage,
+    keeps: &Keeps,
+    logs: &Logs,
+    seal: &SealKey,
+) -> Result<Stores, BackendError> {
+    let mut kept = BTreeMap::new();
+    let mut push = None;
     match storage.state.split_once(':') {
+        _ if keeps.shards.is_empty() && !keeps.wake => {}
         Some(("memory", _)) => {
             let store = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
-            let shards = keeps.shards.iter();
-            stores.shards = shards.map(|shard| (*shard, store())).collect();
-            stores.push = keeps.wake.then(store);
+            kept = keeps.shards.iter().map(|shard| (*shard, store())).collect();
+            push = keeps.wake.then(store);
         }
-        Some(("fjall", folder)) => {
+        Some((scheme @ ("fjall" | "journal"), folder)) => {
             private_folder(Path::new(folder))?;
             let database = FjallStore::database(Path::new(folder))?;
-            for shard in &keeps.shards {
-                let store = FjallStore::open(&database, *shard)?;
-                stores.shards.insert(*shard, Arc::new(store));
-            }
             if keeps.wake {
-                stores.push = Some(Arc::new(FjallStore::named(&database, "push")?));
+                let store = FjallStore::named(&database, "push")?;
+                push = Some(Arc::new(store) as Arc<dyn StateStore>);
+            }
+            if scheme == "fjall" {
+                for shard in &keeps.shards {
+                    let store = FjallStore::open(&database, *shard)?;
+                    kept.insert(*shard, Arc::new(store) as Arc<dyn StateStore>);
+                }
             }
         }
         _ => return Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
     }
-    Ok(stores)
+    let shards = match &logs.state {
+        Some(log) => shard::Stores::Journals {
+            log: Arc::clone(log),
+            key: seal.clone(),
+        },
+        None => shard::Stores::Kept(kept),
+    };
+    Ok(Stores { shards, push })
 }
 
 /// Rows of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stores {
-    /// Of each shard that it owns.
-    pub shards: BTreeMap<ShardId, Arc<dyn StateStore>>,
+    /// Of the shards that it owns.
+    pub shards: shard::Stores,
     /// Of the push service.
     pub push: Option<Arc<dyn StateStore>>,
+}
+
+/// Which shards are assigned to a router, as the routers agree among themselves.
+#[derive(Debug)]
+pub struct Owning {
+    /// None before it was agreed.
+    pub assigned: watch::Receiver<Option<BTreeSet<ShardId>>>,
+    #[cfg(feature = "kafka")]
+    group: entente_kafka::Group,
+}
+
+impl Owning {
+    /// Takes part in the agreement, under the name of a node.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub fn join(storage: &Storage, node: &str, tasks: &Tasks) -> Result<Self, BackendError> {
+        #[cfg(feature = "kafka")]
+        return kafka::join(storage, node, tasks);
+        #[cfg(not(feature = "kafka"))]
+        {
+            let _nothing_to_join = (storage, node, tasks);
+            Err(BackendError::Scheme(NO_KAFKA.to_owned()))
+        }
+    }
+
+    /// Begins to leave: the others share what was assigned here.
+    pub fn leave(&self) {
+        #[cfg(feature = "kafka")]
+        self.group.leave();
+    }
 }

@@ -112,9 +112,16 @@ struct InitArgs {
     development: bool,
     /// A node of a deployment with a process for each role, as often as there are nodes:
     /// `role=router,name=r1,address=127.0.0.1:9701`, and if it listens elsewhere than the rest,
-    /// `admin=`, `xmpp=`, `websocket=`, `http=`. Shards are dealt out to the routers.
+    /// `admin=`, `xmpp=`, `websocket=`, `http=`. Shards are dealt out to the routers; over Kafka
+    /// they share them among themselves.
     #[arg(long = "mesh-node", value_name = "NODE")]
     mesh: Vec<MeshNode>,
+    /// The log on Kafka, `kafka://HOST:PORT,…/PREFIX`, instead of one on this machine's disk.
+    #[arg(long, value_name = "URL")]
+    log: Option<String>,
+    /// The table that nodes share, `redis://HOST:PORT/PREFIX`.
+    #[arg(long, value_name = "URL")]
+    table: Option<String>,
 }
 
 pub(crate) fn run(cli: Cli) -> ExitCode {
@@ -201,6 +208,8 @@ fn init(args: InitArgs) -> anyhow::Result<()> {
         admin: args.admin,
         development: args.development,
         mesh: args.mesh,
+        log: args.log,
+        table: args.table,
     };
     for path in init.write()? {
         say(&format!("wrote {}", path.display()))?;

@@ -33,9 +33,10 @@ pub use settings::{MeshConfig, NodeConfig, Place, PlaceError};
 pub use shards::{Shards, ShardsError};
 
 use far_log::FarLog;
-use nodes::{Handles, Nodes};
+use nodes::{Handles, Nodes, Owned};
 pub(crate) use wake::WakeIntake;
 
+use crate::backends;
 use crate::config::Config;
 
 /// The authority of all requests: who is called is decided by the connection.
@@ -87,6 +88,7 @@ pub(crate) struct Cluster {
     mesh: Mesh,
     place: Place,
     owners: Arc<OwnerMap>,
+    are_shared: bool,
     nodes: Arc<Nodes>,
     endpoint: Endpoint,
     seal: SealKey,
@@ -141,7 +143,9 @@ impl Cluster {
     /// [`JoinError`].
     pub(crate) fn join(deps: Deps<'_>) -> Result<Self, JoinError> {
         let settings = deps.mesh;
-        let owners = Arc::new(OwnerMap::new(settings, deps.config.storage.shards)?);
+        let storage = &deps.config.storage;
+        let are_shared = backends::are_shared(storage);
+        let owners = Arc::new(OwnerMap::new(settings, storage.shards, are_shared)?);
         let mesh = mesh(deps.config, settings, deps.place, deps.metrics)?;
         mesh.follow(&deps.tasks);
         let endpoint = endpoint();
@@ -166,6 +170,7 @@ impl Cluster {
             mesh,
             place: deps.place.clone(),
             owners,
+            are_shared,
             nodes,
             endpoint,
             seal: deps.seal,
@@ -173,7 +178,13 @@ impl Cluster {
         })
     }
 
-    /// The shards that this process owns.
+    /// Whether this process has a router that shares the shards with others; its name, if so.
+    pub(crate) fn shares(&self) -> Option<&str> {
+        let has_router = self.place.roles.contains(&Role::Router);
+        (self.are_shared && has_router).then_some(&self.place.node)
+    }
+
+    /// The shards that the list gives to this process.
     pub(crate) fn owned(&self) -> BTreeSet<ShardId> {
         if self.place.roles.contains(&Role::Router) {
             self.owners.owned_by(&self.place.node)
@@ -182,8 +193,12 @@ impl Cluster {
         }
     }
 
-    /// The input log as owners here see it: their own partitions, and the way to all others.
+    /// The input log as owners here see it: their own partitions, and the way to all others. One that
+    /// all nodes have is its own way.
     pub(crate) fn input(&self, near: Arc<dyn Log>) -> Arc<dyn Log> {
+        if self.are_shared {
+            return near;
+        }
         let intake = self.intake();
         let owned = self.owned().iter().map(|shard| shard.index()).collect();
         Arc::new(FarLog::beside(near, owned, &intake, &self.tasks))
@@ -234,11 +249,12 @@ impl Cluster {
         readiness: &Readiness,
         accepts: AcceptMetrics,
     ) -> Result<(), JoinError> {
-        let owners = OwnersClient::local(Arc::<OwnerMap>::clone(&self.owners));
+        let owned = Owned(answering.router.clone());
+        let owners = OwnersClient::local(Arc::new(owned));
         let mut served = wire::Served::new(self.tasks.clone()).owners(owners);
         let mut access = Access::new().allow(service::OWNERS, CALLS_OWNERS);
         if let Some(router) = answering.router {
-            let local = Handles::local(&router, &self.owners);
+            let local = Handles::local(&router);
             served = served
                 .router(local.router.clone(), self.seal.clone())
                 .directory(local.directory.clone());

@@ -14,11 +14,12 @@ use entente_identity as identity;
 use entente_mesh::Role;
 use entente_node::{Drain, MetricsError, Readiness, Signals, Tasks};
 use entente_push as push;
+use entente_router as router;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::parts::{Ground, Parts};
-use crate::backends::{self, BackendError, Logs};
+use crate::backends::{self, BackendError, Logs, Owning};
 use crate::cluster::{Answering, JoinError, Place};
 use crate::config::{Config, DrainConfig};
 use crate::deployment::DeploymentError;
@@ -96,6 +97,8 @@ const FAST_FLUSH: Duration = Duration::from_secs(1);
 pub struct Node {
     connection: Option<connection::Built>,
     registry: Option<Arc<identity::Registry>>,
+    /// A router that shares the shards with others.
+    sharing: Option<(Owning, Arc<router::Service>)>,
     logs: Logs,
     readiness: Readiness,
     drain: Drain,
@@ -124,10 +127,9 @@ impl Node {
         let keeps = ground.keeps(parts.cluster.as_ref());
         let logs = backends::logs(&config.storage, &keeps, &ground.seal).await?;
         logs.publish(&ground.metrics, &ground.tasks)?;
-        let stores = backends::stores(&config.storage, &keeps)?;
+        let stores = backends::stores(&config.storage, &keeps, &logs, &ground.seal)?;
         if ground.has(Role::Router) {
-            let router = ground.router(&config, &parts, &logs, stores.shards)?;
-            parts.router = Some(router);
+            ground.router(&config, &mut parts, &logs, stores.shards)?;
         }
         let http = Arc::new(Client::new(&config.egress)?);
         if ground.has(Role::Identity) {
@@ -152,6 +154,7 @@ impl Node {
         Ok(Self {
             connection: parts.connection,
             registry: parts.registry,
+            sharing: parts.owning.zip(parts.router),
             logs,
             readiness: ground.readiness,
             drain: ground.drain,
@@ -169,6 +172,7 @@ impl Node {
         let Self {
             connection,
             registry,
+            sharing,
             logs,
             readiness,
             drain,
@@ -191,9 +195,19 @@ impl Node {
             tracing::info!("ready");
         });
         drain.begun().await;
+        if let Some((owning, _)) = &sharing {
+            owning.leave();
+        }
         let orderly = async {
             sleep(config.settle.get()).await;
-            end_sessions(connection.as_ref(), config.budget.get()).await
+            let left = end_sessions(connection.as_ref(), config.budget.get()).await;
+            if let Some((_, router)) = &sharing {
+                // Served from here until others have them. Alone, nobody comes.
+                let handed = timeout(config.budget.get(), router.released()).await;
+                let left = router.owned().len();
+                tracing::info!(in_time = handed.is_ok(), left, "shards handed over");
+            }
+            left
         };
         let left = tokio::select! {
             left = orderly => left,

@@ -68,7 +68,9 @@ pub struct Storage {
     /// cluster, if the program was built with it; or `memory:` for a process that may forget
     /// everything.
     pub log: String,
-    /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`.
+    /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`. With a log on Kafka `journal:DIRECTORY`:
+    /// in a journal there, so that routers share the shards and take them over from one another. What
+    /// a node keeps for itself is in the directory.
     pub state: String,
     /// The number of shards. Fixed when the deployment is created; another number is refused.
     pub shards: u32,
@@ -274,7 +276,8 @@ impl Config {
             .check()
             .map_err(|error| setting(error.to_string()))?;
         if let Some(mesh) = &config.mesh {
-            OwnerMap::new(mesh, config.storage.shards)
+            let are_shared = crate::backends::are_shared(&config.storage);
+            OwnerMap::new(mesh, config.storage.shards, are_shared)
                 .map_err(|error| setting(format!("mesh.nodes: {error}")))?;
         }
         Ok(config)
@@ -298,7 +301,7 @@ impl Config {
             *roots = folder.join(&*roots);
         }
         for url in [&mut self.storage.log, &mut self.storage.state] {
-            if let Some((scheme @ ("file" | "fjall"), path)) = url.split_once(':')
+            if let Some((scheme @ ("file" | "fjall" | "journal"), path)) = url.split_once(':')
                 && !path.is_empty()
             {
                 *url = format!("{scheme}:{}", folder.join(path).display());
@@ -372,6 +375,10 @@ mod tests {
             (
                 "domain = \"a\"\n[storage]\nstate = \"data\"",
                 "storage.state",
+            ),
+            (
+                "domain = \"a\"\n[storage]\nstate = \"journal:data\"",
+                "storage.state in a journal needs storage.log on Kafka",
             ),
             ("domain = \"a\"\n[log]\nfilter = \"a=loud\"", "log.filter"),
             (

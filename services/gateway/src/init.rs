@@ -45,6 +45,10 @@ pub struct Init {
     pub development: bool,
     /// The nodes, if roles are to be processes of their own.
     pub mesh: Vec<MeshNode>,
+    /// The log of a cluster (`kafka://…`). Routers then share the shards.
+    pub log: Option<String>,
+    /// The table that nodes share (`redis://…`).
+    pub table: Option<String>,
 }
 
 /// Why the folder was not made.
@@ -133,7 +137,17 @@ impl Init {
             ..
         } = self;
         let node = if self.mesh.is_empty() { "" } else { "{node}/" };
-        let mesh = mesh::section(&self.mesh, SHARDS);
+        // Quoted as JSON is, which TOML reads alike.
+        let (log, state) = match &self.log {
+            Some(log) => (format!("{log:?}"), format!("\"journal:data/{node}state\"")),
+            None => (
+                format!("\"file:data/{node}log\""),
+                format!("\"fjall:data/{node}state\""),
+            ),
+        };
+        let table = self.table.as_deref().unwrap_or("memory:");
+        let listed = self.log.is_none().then_some(SHARDS);
+        let mesh = mesh::section(&self.mesh, listed);
         format!(
             r#"# What stands behind the @ of every address here. Clients check the certificate against it.
 domain = "{domain}"
@@ -153,11 +167,11 @@ listen = "{http}"               # enlistment and the gateway's public keys
 bind = "{admin}"                # /healthz /readyz /metrics, POST /drain: for operators only
 
 [storage]
-log = "file:data/{node}log"           # what must not be lost
-state = "fjall:data/{node}state"      # rows folded from the log
+log = {log}      # what must not be lost
+state = {state}  # rows folded from the log
 fsync = "always"                # an acknowledgement means that it is on disk
 shards = {SHARDS}                      # fixed with the first start
-table = "memory:"               # hints, which may be lost; nodes can share one in Redis
+table = {table:?}               # hints, which may be lost; nodes can share one in Redis
 
 [identity]
 partners = "partners.toml"      # read again on SIGHUP
@@ -270,6 +284,8 @@ mod tests {
             admin: local(9600),
             development: true,
             mesh: Vec::new(),
+            log: None,
+            table: None,
         }
     }
 

@@ -124,6 +124,8 @@ mod tests {
             admin: any,
             development: true,
             mesh: Vec::new(),
+            log: None,
+            table: None,
         };
         init.write().unwrap();
         Config::read(&folder.join("entente.toml")).unwrap()

@@ -56,13 +56,15 @@ impl Held {
         epoch.is_some_and(|epoch| epoch.load(Ordering::Acquire) != ABSENT)
     }
 
-    /// Every shard that is here, with its epoch; the highest there is for one that is being taken over.
+    /// Every shard that is here, with the epoch of its owner; 0 for one that is being taken over.
     pub(crate) fn all(&self) -> Vec<(ShardId, Epoch)> {
         let epochs = (0..).map(ShardId::new).zip(&self.epochs);
-        let epochs = epochs.map(|(shard, epoch)| (shard, epoch.load(Ordering::Acquire)));
-        let here = epochs.filter(|(_, epoch)| *epoch != ABSENT);
-        here.map(|(shard, epoch)| (shard, Epoch::new(epoch)))
-            .collect()
+        let here = epochs.filter_map(|(shard, epoch)| match epoch.load(Ordering::Acquire) {
+            ABSENT => None,
+            TAKING => Some((shard, Epoch::default())),
+            epoch => Some((shard, Epoch::new(epoch))),
+        });
+        here.collect()
     }
 
     fn serves(&self, shards: &BTreeSet<ShardId>) -> bool {

@@ -146,8 +146,7 @@ impl Service {
         self.held.has(shard)
     }
 
-    /// The shards that are here, each with the epoch of its owner; the highest epoch that there is for
-    /// one that is being taken over.
+    /// The shards that are here, each with the epoch of its owner; 0 for one that is being taken over.
     pub fn owned(&self) -> Vec<(ShardId, Epoch)> {
         self.held.all()
     }

@@ -163,19 +163,21 @@ impl Reader {
     pub(crate) async fn find_end(&self, partition: u32, high: u64) -> Result<(), LogError> {
         let known = self.shared.partition(partition)?;
         let mut cursor = self.cursor(partition)?.lock().await;
-        let low = known.floor().value();
         let mut window = 1;
         let mut from = high;
-        while from > low {
-            from = high.saturating_sub(window).max(low);
+        while from > known.floor().value() {
+            from = high.saturating_sub(window).max(known.floor().value());
             window = window.saturating_mul(16);
             self.place(&mut cursor, from).await?;
             while !cursor.at_end && cursor.next < high {
                 let mut change = pin!(known.changed.notified());
                 change.as_mut().enable();
-                cursor
-                    .fill(&self.shared, known, usize::MAX)
-                    .map_err(|_| LogError::Corrupt)?;
+                if let Err(stuck) = cursor.fill(&self.shared, known, usize::MAX) {
+                    // An owner elsewhere raised the floor: what was looked for may be below it now.
+                    self.unstick(&mut cursor, known, stuck).await?;
+                    from = high;
+                    break;
+                }
                 if !cursor.at_end && cursor.next < high {
                     change.await;
                 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use entente_log::LogError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::topic::Differences;
@@ -27,6 +28,14 @@ pub enum OpenError {
         topic: String,
         /// Everything that is wrong.
         differences: Differences,
+    },
+    /// Where a partition ends cannot be found out.
+    #[error("the end of a partition of topic {topic} is not found: {source}")]
+    End {
+        /// Its name.
+        topic: String,
+        /// Why.
+        source: LogError,
     },
     /// A file of a secret cannot be read.
     #[error("{file}: {source}")]

@@ -90,7 +90,10 @@ impl KafkaLog {
             .zip(&marks)
             .map(|(partition, (_, high))| reader.find_end(partition, *high));
         for find in finds {
-            find.await.map_err(|_| unreachable())?;
+            find.await.map_err(|source| OpenError::End {
+                topic: rules.name.clone(),
+                source,
+            })?;
         }
         let config = client::producer(settings)?;
         Ok(Self {

@@ -1,21 +1,28 @@
-//! The log of a cluster: its URL, and the two topics that a deployment has.
+//! The log of a cluster: its URL, the topics that a deployment has, and the group of its routers.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entente_core::SealKey;
-use entente_kafka::{Counts, KafkaLog, Misrouted, Settings, TopicRules};
+use entente_core::{SealKey, ShardId};
+use entente_kafka::{Counts, Group, KafkaLog, Misrouted, Settings, TopicRules};
+use entente_log::Log;
 use entente_node::{Counters, Label, LabelValue, Metrics, MetricsError, Tasks};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BackendError, Closes, Logs};
+use super::{BackendError, Closes, Logs, Owning};
 use crate::config::Storage;
 
 /// The topic of the stanzas, a partition a shard.
 const INPUT: &str = "input";
 /// The topic of the wake-ups.
 const WAKE: &str = "wake";
+/// The topic of the journals of the shards' rows, a partition a shard.
+const STATE: &str = "state";
+/// The group of the routers, which share the partitions of the input.
+const ROUTERS: &str = "routers";
 /// How often what the logs count is published.
 const PUBLISH: Duration = Duration::from_secs(2);
 
@@ -57,10 +64,9 @@ pub(super) fn key_files(url: &str) -> Vec<PathBuf> {
     files.map(Path::to_path_buf).collect()
 }
 
-/// Opens both topics.
+/// Opens the topics.
 pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, BackendError> {
-    let scheme = |error| BackendError::Scheme(format!("storage.log: {error}"));
-    let settings = Settings::from_url(&storage.log).map_err(scheme)?;
+    let settings = settings(storage)?;
     let open = async |suffix, partitions| {
         let rules = TopicRules::of_log(&settings, suffix, partitions);
         let log = KafkaLog::open(&settings, &rules, seal.clone()).await?;
@@ -68,16 +74,53 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
         Ok::<_, BackendError>(Arc::new(log))
     };
     let (input, wake) = (open(INPUT, storage.shards).await?, open(WAKE, 1).await?);
+    let mut closes = vec![(INPUT, Arc::clone(&input)), (WAKE, Arc::clone(&wake))];
+    let mut state = None;
+    if super::are_shared(storage) {
+        let log = open(STATE, storage.shards).await?;
+        closes.push((STATE, Arc::clone(&log)));
+        state = Some(log as Arc<dyn Log>);
+    }
     Ok(Logs {
-        closes: Closes::Kafka([Arc::clone(&input), Arc::clone(&wake)]),
+        closes: Closes::Kafka(closes),
         input: Some(input),
         wake: Some(wake),
+        state,
     })
 }
 
-/// Publishes what both logs count, until the tasks end.
+fn settings(storage: &Storage) -> Result<Settings, BackendError> {
+    let scheme = |error| BackendError::Scheme(format!("storage.log: {error}"));
+    Settings::from_url(&storage.log).map_err(scheme)
+}
+
+/// Joins the group of the routers.
+pub(super) fn join(storage: &Storage, node: &str, tasks: &Tasks) -> Result<Owning, BackendError> {
+    let group = Group::join(&settings(storage)?, ROUTERS, INPUT, node)?;
+    let mut told = group.assigned();
+    let (tell, assigned) = watch::channel(None);
+    let ends = tasks.cancelled();
+    tasks.spawn("assigned shards", async move {
+        let follow = async {
+            loop {
+                let now = told.borrow_and_update().clone();
+                let now = now.map(|shards| shards.into_iter().map(ShardId::new).collect());
+                let shards = now.as_ref().map_or(0, BTreeSet::len);
+                tracing::info!(shards, "shards assigned");
+                tell.send_replace(now);
+                if told.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        ends.run_until_cancelled(follow).await;
+    });
+    Ok(Owning { assigned, group })
+}
+
+/// Publishes what the logs count, until the tasks end.
 pub(super) fn publish(
-    [input, wake]: &[Arc<KafkaLog>; 2],
+    logs: &[(&'static str, Arc<KafkaLog>)],
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<(), MetricsError> {
@@ -95,10 +138,10 @@ pub(super) fn publish(
             "Producers that ended by a fatal error",
         )?,
     };
-    let logs = [(INPUT, Arc::clone(input)), (WAKE, Arc::clone(wake))];
+    let logs = logs.to_vec();
     let ends = tasks.cancelled();
     tasks.spawn("log counts", async move {
-        let mut told = [Counts::default(), Counts::default()];
+        let mut told = vec![Counts::default(); logs.len()];
         let mut ticks = interval(PUBLISH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,25 +1,30 @@
 //! The router nodes as one: each call goes to the node that owns the shard in question.
 //!
 //! **Invariants**
-//! - A node that does not own a shard does nothing for it and says so. The caller asks it who does,
-//!   and calls that one; a second wrong guess is a fault that is worth a later attempt.
+//! - A node that does not own a shard does nothing for it and says so. Then all are asked what they own,
+//!   and the owner is called; a second wrong guess is a fault that is worth a later attempt.
+//! - Many who look for owners at one time ask once.
 //! - Shards of this process are never reached over the network.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use entente_core::{
-    AccountFacts, AccountId, Bundle, Enlisted, Enlistment, Fault, FaultKind, PartnerId, Placement,
-    PrekeyCount, PrekeyUpload, ShardId, VisibleId,
+    AccountFacts, AccountId, Bundle, Enlisted, Enlistment, Epoch, Fault, FaultKind, PartnerId,
+    Placement, PrekeyCount, PrekeyUpload, ShardId, VisibleId,
 };
 use entente_proto::directory::BlockChange;
 use entente_proto::edge::{EdgeId, EdgeStream, Router};
 use entente_proto::intake::{Ephemeral, Intake, Taken, Topic};
-use entente_proto::owners::ELSEWHERE;
+use entente_proto::owners::{ELSEWHERE, Owners};
 use entente_proto::{Directory, DirectoryClient, IntakeClient, OwnersClient, RouterClient};
 use entente_router::Service;
+use futures::future::join_all;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::owners::OwnerMap;
 
@@ -27,6 +32,10 @@ const NO_OWNER: Fault = Fault::new(
     FaultKind::Unavailable,
     "the owner of the account is not available",
 );
+
+/// How long a router may take to say what it owns: who is slower is paused or away, and what it owns
+/// others have or will have.
+const SURVEY: Duration = Duration::from_millis(500);
 
 /// What one router node is called with.
 #[derive(Clone, Debug)]
@@ -39,14 +48,25 @@ pub(super) struct Handles {
 
 impl Handles {
     /// The router of this process.
-    pub(super) fn local(router: &Arc<Service>, owners: &Arc<OwnerMap>) -> Self {
+    pub(super) fn local(router: &Arc<Service>) -> Self {
         let router = || Arc::<Service>::clone(router);
         Self {
             router: RouterClient::local(router()),
             directory: DirectoryClient::local(router()),
             intake: IntakeClient::local(router()),
-            owners: OwnersClient::local(Arc::<OwnerMap>::clone(owners)),
+            owners: OwnersClient::local(Arc::new(Owned(Some(router())))),
         }
+    }
+}
+
+/// What this process owns: nothing without a router.
+#[derive(Debug)]
+pub(super) struct Owned(pub(super) Option<Arc<Service>>);
+
+#[async_trait]
+impl Owners for Owned {
+    async fn owned(&self) -> Result<Vec<(ShardId, Epoch)>, Fault> {
+        Ok(self.0.iter().flat_map(|router| router.owned()).collect())
     }
 }
 
@@ -57,11 +77,14 @@ pub(super) struct Nodes {
     placement: Placement,
     far: BTreeMap<Box<str>, Handles>,
     home: OnceLock<(Box<str>, Handles)>,
+    /// When the last survey began.
+    surveyed: Mutex<Option<Instant>>,
 }
 
 /// One call on its way.
 struct Attempt {
     shard: ShardId,
+    node: Box<str>,
     handles: Handles,
     redirected: bool,
 }
@@ -69,12 +92,16 @@ struct Attempt {
 /// Calls the owner of a shard, and whoever it is redirected to.
 macro_rules! of_owner {
     ($nodes:expr, $shard:expr, $handles:ident => $call:expr) => {{
-        let mut attempt = $nodes.attempt($shard)?;
+        let mut attempt = $nodes.attempt($shard).await?;
         loop {
             let $handles = &attempt.handles;
             let outcome = $call.await;
             match outcome {
                 Err(fault) if fault == ELSEWHERE => attempt = $nodes.redirected(attempt).await?,
+                Err(fault) if fault.kind() == FaultKind::Unavailable => {
+                    $nodes.owners.forget(attempt.shard, &attempt.node);
+                    return Err(fault);
+                }
                 outcome => return outcome,
             }
         }
@@ -92,6 +119,7 @@ impl Nodes {
             placement,
             far,
             home: OnceLock::new(),
+            surveyed: Mutex::const_new(None),
         }
     }
 
@@ -113,35 +141,50 @@ impl Nodes {
         }
     }
 
-    fn attempt(&self, shard: ShardId) -> Result<Attempt, Fault> {
+    async fn attempt(&self, shard: ShardId) -> Result<Attempt, Fault> {
+        if self.owners.guess(shard).is_none() {
+            self.survey().await;
+        }
+        self.guessed(shard, false)
+    }
+
+    fn guessed(&self, shard: ShardId, redirected: bool) -> Result<Attempt, Fault> {
         let node = self.owners.guess(shard).ok_or(NO_OWNER)?;
         Ok(Attempt {
             shard,
             handles: self.named(&node).ok_or(NO_OWNER)?,
-            redirected: false,
+            node,
+            redirected,
         })
     }
 
     async fn redirected(&self, attempt: Attempt) -> Result<Attempt, Fault> {
-        let Attempt {
-            shard,
-            handles,
-            redirected,
-        } = attempt;
-        if redirected {
+        if attempt.redirected {
             return Err(NO_OWNER);
         }
-        let owner = handles.owners.owner(shard).await?.ok_or(NO_OWNER)?;
-        let Some(handles) = self.named(&owner) else {
-            tracing::error!(%shard, %owner, "a shard is said to be owned by a node that is not known");
-            return Err(NO_OWNER);
-        };
-        self.owners.learn(shard, owner);
-        Ok(Attempt {
-            shard,
-            handles,
-            redirected: true,
-        })
+        self.survey().await;
+        self.guessed(attempt.shard, true)
+    }
+
+    /// Asks all nodes what they own, unless somebody else asks meanwhile.
+    async fn survey(&self) {
+        let since = Instant::now();
+        let mut surveyed = self.surveyed.lock().await;
+        if surveyed.is_some_and(|at| at >= since) {
+            return;
+        }
+        *surveyed = Some(Instant::now());
+        let home = self.home.get();
+        let others = self.far.iter();
+        let others = others.filter(|(node, _)| home.is_none_or(|(home, _)| home != *node));
+        let all = others.chain(home.map(|(home, handles)| (home, handles)));
+        let asked = all.map(async |(node, handles)| {
+            let owned = timeout(SURVEY, handles.owners.owned()).await.ok()?;
+            Some((node.clone(), owned.ok()?))
+        });
+        let said = join_all(asked).await;
+        let said: Vec<_> = said.into_iter().flatten().collect();
+        self.owners.learn(&said);
     }
 
     fn home_of(&self, account: AccountId) -> ShardId {

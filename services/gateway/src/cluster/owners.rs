@@ -1,14 +1,12 @@
-//! Who owns which shard, in this deployment: the list in the configuration.
+//! Who owns which shard, as far as this process knows.
 //!
-//! The one place that decides it. What another node said about a shard that it was wrongly asked for
-//! is remembered, so that only the first call takes the detour.
+//! Either the list in the configuration says so, or the routers share the shards among themselves, and
+//! whoever wants one asks them. What was learned is kept until a call shows that it is not so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
-use entente_core::{Fault, ShardId};
+use entente_core::{Epoch, ShardId};
 use entente_mesh::Role;
-use entente_proto::Owners;
 use parking_lot::Mutex;
 
 use super::settings::MeshConfig;
@@ -26,9 +24,18 @@ pub enum OwnersError {
         /// How many there are.
         shards: u32,
     },
-    /// A router says nothing of shards.
-    #[error("the router {0} has no `shards`")]
+    /// A router says nothing of shards, and another does.
+    #[error("the router {0} has no `shards`: all have them, or none")]
     NoShards(String),
+    /// Nobody says who owns what.
+    #[error(
+        "no router has `shards`, and they cannot share them: that takes `storage.log` on Kafka and \
+         `storage.state` in a journal"
+    )]
+    NotShared,
+    /// The list says who owns what, and so would the routers.
+    #[error("the routers share the shards, for their rows are in a journal: none has `shards`")]
+    Shared,
     /// A router has no name.
     #[error("a router has no `name`")]
     Nameless,
@@ -50,18 +57,34 @@ pub enum OwnersError {
 /// See the module.
 #[derive(Debug)]
 pub struct OwnerMap {
+    nodes: BTreeSet<Box<str>>,
     fixed: BTreeMap<ShardId, Box<str>>,
     told: Mutex<BTreeMap<ShardId, Box<str>>>,
 }
 
 impl OwnerMap {
-    /// Takes the list, in which every shard has one owner.
+    /// Takes the nodes of a mesh. If they do not share the shards, each shard has one owner there.
     ///
     /// # Errors
     /// [`OwnersError`].
-    pub fn new(mesh: &MeshConfig, shards: u32) -> Result<Self, OwnersError> {
-        let mut fixed = BTreeMap::<ShardId, Box<str>>::new();
-        for entry in mesh.nodes.iter().filter(|node| node.role == Role::Router) {
+    pub fn new(mesh: &MeshConfig, shards: u32, are_shared: bool) -> Result<Self, OwnersError> {
+        let routers = || mesh.nodes.iter().filter(|node| node.role == Role::Router);
+        let mut map = Self {
+            nodes: BTreeSet::new(),
+            fixed: BTreeMap::new(),
+            told: Mutex::default(),
+        };
+        for entry in routers() {
+            let node = entry.name.as_deref().ok_or(OwnersError::Nameless)?;
+            map.nodes.insert(node.into());
+        }
+        match (are_shared, routers().any(|node| node.shards.is_some())) {
+            (true, true) => return Err(OwnersError::Shared),
+            (true, false) => return Ok(map),
+            (false, false) if !map.nodes.is_empty() => return Err(OwnersError::NotShared),
+            (false, _) => {}
+        }
+        for entry in routers() {
             let node = entry.name.clone().ok_or(OwnersError::Nameless)?;
             let owned = entry.shards.as_ref();
             let owned = owned.ok_or_else(|| OwnersError::NoShards(node.clone()))?;
@@ -73,7 +96,7 @@ impl OwnerMap {
                         shards,
                     });
                 }
-                if let Some(first) = fixed.insert(shard, node.as_str().into()) {
+                if let Some(first) = map.fixed.insert(shard, node.as_str().into()) {
                     return Err(OwnersError::Twice {
                         shard,
                         first: first.into(),
@@ -82,20 +105,16 @@ impl OwnerMap {
                 }
             }
         }
-        let unowned = (0..shards).map(ShardId::new);
-        match unowned.into_iter().find(|shard| !fixed.contains_key(shard)) {
+        let mut all = (0..shards).map(ShardId::new);
+        match all.find(|shard| !map.fixed.contains_key(shard)) {
             Some(shard) => Err(OwnersError::Unowned(shard)),
-            None => Ok(Self {
-                fixed,
-                told: Mutex::default(),
-            }),
+            None => Ok(map),
         }
     }
 
     /// The router nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
-        let nodes: BTreeSet<&str> = self.fixed.values().map(|node| &**node).collect();
-        nodes.into_iter()
+        self.nodes.iter().map(|node| &**node)
     }
 
     /// What a node owns.
@@ -110,21 +129,30 @@ impl OwnerMap {
         told.or_else(|| self.fixed.get(&shard).cloned())
     }
 
-    /// Remembers what a node said of a shard.
-    pub(super) fn learn(&self, shard: ShardId, owner: Box<str>) {
-        let mut told = self.told.lock();
-        if self.fixed.get(&shard) == Some(&owner) {
-            told.remove(&shard);
-        } else if self.fixed.contains_key(&shard) {
-            told.insert(shard, owner);
+    /// Keeps what nodes said of themselves, in place of everything that was said before. A shard that
+    /// two have is the one's with the higher epoch.
+    pub(super) fn learn(&self, said: &[(Box<str>, Vec<(ShardId, Epoch)>)]) {
+        let mut newest = BTreeMap::<ShardId, (Epoch, &str)>::new();
+        for (node, owned) in said {
+            for (shard, epoch) in owned {
+                let known = newest.entry(*shard).or_insert((*epoch, node));
+                if known.0 < *epoch {
+                    *known = (*epoch, node);
+                }
+            }
         }
+        let newest = newest.into_iter();
+        *self.told.lock() = newest
+            .map(|(shard, (_, node))| (shard, node.into()))
+            .collect();
     }
-}
 
-#[async_trait]
-impl Owners for OwnerMap {
-    async fn owner(&self, shard: ShardId) -> Result<Option<Box<str>>, Fault> {
-        Ok(self.fixed.get(&shard).cloned())
+    /// Forgets that a node has a shard, if that was what was said of it.
+    pub(super) fn forget(&self, shard: ShardId, node: &str) {
+        let mut told = self.told.lock();
+        if told.get(&shard).is_some_and(|owner| **owner == *node) {
+            told.remove(&shard);
+        }
     }
 }
 
@@ -146,7 +174,8 @@ mod tests {
 
     #[test]
     fn every_shard_has_one_owner() {
-        let map = OwnerMap::new(&mesh(&[("r1", Some("0,2")), ("r2", Some("1,3"))]), 4).unwrap();
+        let listed = mesh(&[("r1", Some("0,2")), ("r2", Some("1,3"))]);
+        let map = OwnerMap::new(&listed, 4, false).unwrap();
         assert_eq!(map.nodes().collect::<Vec<_>>(), ["r1", "r2"]);
         assert_eq!(map.guess(ShardId::new(3)).as_deref(), Some("r2"));
         let owned = map.owned_by("r1").into_iter().map(ShardId::index);
@@ -161,23 +190,49 @@ mod tests {
                 vec![("r1", Some("0-4"))],
                 "r1 owns shard 4, and storage.shards is 4",
             ),
-            (vec![("r1", None)], "the router r1 has no `shards`"),
+            (
+                vec![("r1", Some("0-3")), ("r2", None)],
+                "the router r2 has no `shards`: all have them, or none",
+            ),
+            (
+                vec![("r1", None)],
+                "no router has `shards`, and they cannot",
+            ),
         ];
         for (routers, wanted) in cases {
-            let refused = OwnerMap::new(&mesh(&routers), 4).unwrap_err();
-            assert_eq!(refused.to_string(), wanted);
+            let refused = OwnerMap::new(&mesh(&routers), 4, false).unwrap_err();
+            let refused = refused.to_string();
+            assert!(refused.starts_with(wanted), "{refused}");
         }
     }
 
     #[test]
-    fn what_was_told_is_the_next_guess_until_it_is_what_the_list_says() {
-        let map = OwnerMap::new(&mesh(&[("r1", Some("0")), ("r2", Some("1"))]), 2).unwrap();
-        let shard = ShardId::new(0);
-        map.learn(shard, "r2".into());
-        assert_eq!(map.guess(shard).as_deref(), Some("r2"));
-        map.learn(shard, "r1".into());
-        assert_eq!(map.guess(shard).as_deref(), Some("r1"));
-        map.learn(ShardId::new(9), "r1".into());
-        assert_eq!(map.guess(ShardId::new(9)), None);
+    fn who_share_the_shards_are_asked() {
+        let refused = OwnerMap::new(&mesh(&[("r1", Some("0"))]), 1, true).unwrap_err();
+        assert_eq!(refused, OwnersError::Shared);
+        let map = OwnerMap::new(&mesh(&[("r1", None), ("r2", None)]), 3, true).unwrap();
+        assert_eq!(map.nodes().collect::<Vec<_>>(), ["r1", "r2"]);
+        assert_eq!(map.guess(ShardId::new(0)), None);
+        let owned = |shards: &[(u32, u64)]| -> Vec<_> {
+            let shard = |(shard, epoch): &(u32, u64)| (ShardId::new(*shard), Epoch::new(*epoch));
+            shards.iter().map(shard).collect()
+        };
+        // Shard 0 is being taken over by one that was not told yet who else has it; shard 1 has a
+        // newer owner.
+        let said = [
+            ("r1".into(), owned(&[(0, 7), (1, 8)])),
+            ("r2".into(), owned(&[(0, 0), (1, 9), (2, 0)])),
+        ];
+        map.learn(&said);
+        let guess = |shard| map.guess(ShardId::new(shard)).map(String::from);
+        let guesses: Vec<_> = (0..3).map(guess).collect();
+        assert_eq!(
+            guesses,
+            ["r1", "r2", "r2"].map(|node| Some(node.to_owned()))
+        );
+        map.forget(ShardId::new(1), "r1");
+        assert_eq!(guess(1).as_deref(), Some("r2"));
+        map.forget(ShardId::new(1), "r2");
+        assert_eq!(guess(1), None);
     }
 }

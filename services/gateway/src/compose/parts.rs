@@ -1,11 +1,10 @@
 //! The parts of a node, each from its own section of the configuration and what stands before it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use entente_connection as connection;
-use entente_core::{Placement, SealKey, Secret, ShardId};
+use entente_core::{Placement, SealKey, Secret};
 use entente_egress::Client;
 use entente_identity as identity;
 use entente_log::Log;
@@ -15,12 +14,12 @@ use entente_node::{
 };
 use entente_proto::{DirectoryClient, IdentityClient, RouterClient};
 use entente_push as push;
-use entente_router as router;
-use entente_shard::StateStore;
+use entente_router::{self as router, Assignment};
+use entente_shard::{StateStore, Stores};
 use tokio_util::sync::CancellationToken;
 
 use super::{StartError, listen};
-use crate::backends::{self, Keeps, Logs};
+use crate::backends::{self, Keeps, Logs, Owning};
 use crate::cluster::{self, Cluster, Place};
 use crate::config::Config;
 use crate::deployment;
@@ -47,6 +46,7 @@ pub(super) struct Ground {
 pub(super) struct Parts {
     pub(super) cluster: Option<Cluster>,
     pub(super) router: Option<Arc<router::Service>>,
+    pub(super) owning: Option<Owning>,
     pub(super) people: Option<identity::Built>,
     pub(super) registry: Option<Arc<identity::Registry>>,
     pub(super) connection: Option<connection::Built>,
@@ -136,20 +136,24 @@ impl Ground {
     pub(super) fn keeps(&self, cluster: Option<&Cluster>) -> Keeps {
         match cluster {
             None => Keeps::all(self.placement.shards()),
-            Some(cluster) => Keeps {
-                shards: cluster.owned(),
-                wake: self.has(Role::Push),
-            },
+            Some(cluster) => {
+                let shards = match cluster.shares() {
+                    Some(_) => Keeps::all(self.placement.shards()).shards,
+                    None => cluster.owned(),
+                };
+                let wake = self.has(Role::Push);
+                Keeps { shards, wake }
+            }
         }
     }
 
     pub(super) fn router(
         &self,
         config: &Config,
-        parts: &Parts,
+        parts: &mut Parts,
         logs: &Logs,
-        stores: BTreeMap<ShardId, Arc<dyn StateStore>>,
-    ) -> Result<Arc<router::Service>, StartError> {
+        stores: Stores,
+    ) -> Result<(), StartError> {
         let near = logs.input.clone().ok_or(StartError::Roles)?;
         let cluster = parts.cluster.as_ref();
         let log = match cluster {
@@ -161,9 +165,18 @@ impl Ground {
             (None, Some(cluster)) => cluster.wake(),
             (None, None) => return Err(StartError::Roles),
         };
+        let sharing = cluster.and_then(Cluster::shares);
+        let owning = sharing.map(|node| Owning::join(&config.storage, node, &self.tasks));
+        let owning = owning.transpose()?;
+        let assignment = match (&owning, cluster) {
+            (Some(owning), _) => Assignment::Told(owning.assigned.clone()),
+            (None, Some(cluster)) => Assignment::Fixed(cluster.owned()),
+            (None, None) => Assignment::Fixed(Keeps::all(self.placement.shards()).shards),
+        };
         let deps = router::Deps {
             log,
             wake,
+            assignment,
             stores,
             far: cluster.map(Cluster::intake),
             placement: self.placement.clone(),
@@ -173,7 +186,9 @@ impl Ground {
             ready: self.readiness.condition("shards"),
             takes: self.readiness.condition("log"),
         };
-        Ok(router::build(config.router.clone(), deps)?.service)
+        parts.router = Some(router::build(config.router.clone(), deps)?.service);
+        parts.owning = owning;
+        Ok(())
     }
 
     /// Starts push. Without identity in the same process it reads the partners by itself.

@@ -47,8 +47,9 @@ impl FromStr for MeshNode {
 /// A file of the folder: name, mode, text.
 type File = (String, u32, String);
 
-/// The section of the configuration; nothing without nodes.
-pub(super) fn section(nodes: &[MeshNode], shards: u32) -> String {
+/// The section of the configuration; nothing without nodes. `listed` is the number of shards if the
+/// list is to say who owns them.
+pub(super) fn section(nodes: &[MeshNode], listed: Option<u32>) -> String {
     if nodes.is_empty() {
         return String::new();
     }
@@ -65,7 +66,10 @@ key = "mesh/{node}.key"
     let mut at = 0;
     for MeshNode(node) in nodes {
         let mut node = node.clone();
-        if node.role == Role::Router && node.shards.is_none() {
+        if let Some(shards) = listed
+            && node.role == Role::Router
+            && node.shards.is_none()
+        {
             node.shards = Some(Shards::part(shards, at, routers));
             at += 1;
         }

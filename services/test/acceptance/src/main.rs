@@ -36,6 +36,9 @@ struct Options {
     /// Rounds, each with one fault.
     #[arg(long, default_value_t = 100)]
     rounds: u32,
+    /// For nodes: their log on Kafka, `kafka://HOST:PORT/PREFIX`, with a prefix that nobody used before.
+    #[arg(long)]
+    log: Option<String>,
     /// Users who write to each other.
     #[arg(long, default_value_t = 10)]
     users: usize,
@@ -105,6 +108,7 @@ async fn nodes(options: &Options, program: PathBuf) -> anyhow::Result<ExitCode> 
     let victims = ["r2", "c1", "r1", "p1", "c2", "i1"].into_iter().cycle();
     let rolling = Rolling {
         program,
+        log: options.log.clone(),
         victims: victims.take(usize::try_from(options.rounds)?).collect(),
         users: (options.users / 2).max(1),
         between: Duration::from_secs(1),

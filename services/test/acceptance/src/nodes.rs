@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use entente_core::{AccountId, PartnerId, Placement, ShardId};
+use entente_core::{AccountId, PartnerId, Placement, SealKey, ShardId};
 use entente_kit::client::{ClientConfig, Credential, Io, Mechanism, Transport};
 use entente_kit::http::HttpTarget;
 use entente_kit::partner::{Algorithm, GatewayTrust, Partner, PartnerConfig};
@@ -61,6 +61,14 @@ impl Deployment {
     /// # Errors
     /// What did not start.
     pub async fn start(program: &Path) -> anyhow::Result<Self> {
+        Self::start_over(program, None).await
+    }
+
+    /// As [`start`](Self::start), over the log at a URL: the routers then share the shards.
+    ///
+    /// # Errors
+    /// What did not start.
+    pub async fn start_over(program: &Path, log: Option<&str>) -> anyhow::Result<Self> {
         ensure!(
             program.is_file(),
             "{} is not there: build it first",
@@ -87,10 +95,13 @@ impl Deployment {
             match *name {
                 "c1" => node += &format!(",xmpp={first},websocket={first_web}"),
                 "c2" => node += &format!(",xmpp={second},websocket={second_web}"),
-                _ if shards.is_empty() => {}
+                _ if shards.is_empty() || log.is_some() => {}
                 _ => node += &format!(",shards={shards}"),
             }
             init.args(["--mesh-node", &node]);
+        }
+        if let Some(log) = log {
+            init.args(["--log", log]);
         }
         let made = init.output()?;
         let said = String::from_utf8_lossy(&made.stderr);
@@ -127,7 +138,7 @@ impl Deployment {
             audience: partner.base_url("127.0.0.1"),
         });
         Ok(Self {
-            placement: placement(&root.join("secrets.toml"))?,
+            placement: placement(&root.join("secrets.toml"), log.is_some())?,
             partner,
             nodes,
             xmpp: [first, second],
@@ -277,12 +288,22 @@ fn process(
     }
 }
 
-/// Where accounts are: every node learns it from the secrets.
-fn placement(secrets: &Path) -> anyhow::Result<Placement> {
+/// Where accounts are: every node learns it from the secrets, in a cluster from the key that seals.
+fn placement(secrets: &Path, in_cluster: bool) -> anyhow::Result<Placement> {
     let text = std::fs::read_to_string(secrets)?;
-    let mut lines = text.lines();
-    let key = lines.find_map(|line| line.strip_prefix("placement_key = "));
-    let key = STANDARD.decode(key.context("placement_key")?.trim_matches('"'))?;
-    let key: [u8; 16] = key.try_into().ok().context("16 bytes")?;
+    let read = |name: &str| -> anyhow::Result<Vec<u8>> {
+        let mut lines = text.lines();
+        let key = lines.find_map(|line| line.strip_prefix(name));
+        Ok(STANDARD.decode(key.context("a key")?.trim_matches('"'))?)
+    };
+    if in_cluster {
+        let seal: [u8; 32] = read("seal_key = ")?.try_into().ok().context("32 bytes")?;
+        let key = SealKey::new(&seal).tag(b"entente placement\0");
+        return Ok(Placement::new(SHARDS, &key));
+    }
+    let key: [u8; 16] = read("placement_key = ")?
+        .try_into()
+        .ok()
+        .context("16 bytes")?;
     Ok(Placement::new(SHARDS, &key))
 }

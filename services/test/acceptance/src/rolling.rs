@@ -21,6 +21,8 @@ use crate::nodes::Deployment;
 pub struct Rolling {
     /// The gateway's program.
     pub program: PathBuf,
+    /// The log on Kafka, if that is where it is.
+    pub log: Option<String>,
     /// Whom to kill, in this order.
     pub victims: Vec<&'static str>,
     /// Users of each router.
@@ -52,7 +54,7 @@ impl Rolling {
     /// # Errors
     /// If a node does not start, or does not come back.
     pub async fn run(&self) -> anyhow::Result<Rolled> {
-        let mut deployment = Deployment::start(&self.program).await?;
+        let mut deployment = Deployment::start_over(&self.program, self.log.as_deref()).await?;
         let users = Arc::new(deployment.enlist(self.users).await?.concat());
         let history = Arc::new(Mutex::new(History::default()));
         let (stop, stopped) = watch::channel(false);

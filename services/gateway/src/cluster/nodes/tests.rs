@@ -8,8 +8,9 @@ use crate::cluster::settings::MeshConfig;
 #[derive(Debug)]
 struct Node {
     owned: Vec<u32>,
-    /// Whom it takes for the owner of everything else.
-    says: &'static str,
+    /// What it says that it owns.
+    says: Vec<u32>,
+    asked: Mutex<usize>,
     calls: Mutex<usize>,
 }
 
@@ -41,9 +42,14 @@ impl Intake for Node {
 }
 
 #[async_trait]
-impl entente_proto::Owners for Node {
-    async fn owner(&self, _: ShardId) -> Result<Option<Box<str>>, Fault> {
-        Ok((!self.says.is_empty()).then(|| self.says.into()))
+impl Owners for Node {
+    async fn owned(&self) -> Result<Vec<(ShardId, Epoch)>, Fault> {
+        *self.asked.lock() += 1;
+        // Whoever else asks now waits for this answer.
+        tokio::task::yield_now().await;
+        let owned = self.says.iter();
+        let owned = owned.map(|shard| (ShardId::new(*shard), Epoch::new(1)));
+        Ok(owned.collect())
     }
 }
 
@@ -78,19 +84,21 @@ fn map(first: &str, second: &str) -> OwnerMap {
     };
     let text = node("r1", first) + &node("r2", second);
     let mesh: MeshConfig = toml::from_str(&text).unwrap();
-    OwnerMap::new(&mesh, 8).unwrap()
+    OwnerMap::new(&mesh, 8, false).unwrap()
 }
 
 /// Two nodes, of which a caller with the first map believes that each owns what the other does.
-fn swapped(says: [&'static str; 2]) -> (Nodes, [Arc<Node>; 2]) {
-    let node = |owned: std::ops::Range<u32>, says| {
+fn swapped(says: [std::ops::Range<u32>; 2]) -> (Nodes, [Arc<Node>; 2]) {
+    let [first, second] = says;
+    let node = |owned: std::ops::Range<u32>, says: std::ops::Range<u32>| {
         Arc::new(Node {
             owned: owned.collect(),
-            says,
+            says: says.collect(),
+            asked: Mutex::default(),
             calls: Mutex::default(),
         })
     };
-    let two = [node(4..8, says[0]), node(0..4, says[1])];
+    let two = [node(4..8, first), node(0..4, second)];
     let far = BTreeMap::from([
         ("r1".into(), handles(&two[0])),
         ("r2".into(), handles(&two[1])),
@@ -101,38 +109,52 @@ fn swapped(says: [&'static str; 2]) -> (Nodes, [Arc<Node>; 2]) {
 
 #[tokio::test]
 async fn a_wrong_guess_costs_one_redirect_and_is_remembered() {
-    let (nodes, two) = swapped(["r2", "r1"]);
+    let (nodes, two) = swapped([4..8, 0..4]);
     for _ in 0..3 {
         nodes.append(Topic::Input, 0, Vec::new()).await.unwrap();
         nodes.pass(ShardId::new(5), Vec::new()).await.unwrap();
     }
-    // One wrong guess and three right ones at each.
-    assert_eq!(two.map(|node| *node.calls.lock()), [4, 4]);
+    // One wrong guess at the first, and three right ones at each.
+    let calls = two.each_ref().map(|node| *node.calls.lock());
+    assert_eq!(calls, [4, 3]);
+    assert_eq!(two.map(|node| *node.asked.lock()), [1, 1]);
     let reached = nodes.attach(EdgeId(1), ShardId::new(3)).await.unwrap_err();
     assert_eq!(reached.kind(), FaultKind::Internal);
 }
 
 #[tokio::test]
-async fn nodes_that_point_at_each_other_are_a_fault_and_not_a_circle() {
-    let (nodes, two) = swapped(["r1", "r2"]);
+async fn nodes_that_say_what_is_not_so_are_a_fault_and_not_a_circle() {
+    let (nodes, two) = swapped([0..4, 4..8]);
     let fault = nodes.append(Topic::Input, 0, Vec::new()).await;
     assert_eq!(fault, Err(NO_OWNER));
     assert_eq!(two.map(|node| *node.calls.lock()), [2, 0]);
-    for says in ["r3", ""] {
-        let (nodes, _) = swapped([says, says]);
-        let fault = nodes.pass(ShardId::new(0), Vec::new()).await;
-        assert_eq!(fault, Err(NO_OWNER), "{says}");
-    }
+    let (nodes, _) = swapped([0..0, 0..0]);
+    let fault = nodes.pass(ShardId::new(0), Vec::new()).await;
+    assert_eq!(
+        fault,
+        Err(NO_OWNER),
+        "nobody says anything: the list is the guess again"
+    );
     let fault = nodes.append(Topic::Input, 8, Vec::new()).await;
     assert_eq!(fault, Err(NO_OWNER), "no such shard");
 }
 
 #[tokio::test]
+async fn many_who_look_for_owners_ask_once() {
+    let (nodes, two) = swapped([4..8, 0..4]);
+    let looks = (0..8).map(|shard| nodes.pass(ShardId::new(shard), Vec::new()));
+    let found = join_all(looks).await;
+    assert!(found.iter().all(Result::is_ok));
+    assert_eq!(two.map(|node| *node.asked.lock()), [1, 1]);
+}
+
+#[tokio::test]
 async fn what_is_at_home_is_not_called_over_the_network() {
-    let (nodes, two) = swapped(["r2", "r1"]);
+    let (nodes, two) = swapped([4..8, 0..4]);
     let home = Arc::new(Node {
         owned: (0..4).collect(),
-        says: "r2",
+        says: (0..4).collect(),
+        asked: Mutex::default(),
         calls: Mutex::default(),
     });
     nodes.at_home("r1", handles(&home));

@@ -213,6 +213,7 @@ async fn typing_and_wake_ups_cross_nodes() {
 async fn nothing_acknowledged_is_lost_whichever_node_is_killed() {
     let rolling = Rolling {
         program: program(),
+        log: None,
         victims: vec!["r2", "c1", "r1", "p1", "i1", "c2", "r2"],
         users: 3,
         between: Duration::from_secs(1),
