@@ -54,6 +54,9 @@ pub enum OwnersError {
     },
 }
 
+/// A node, and what it says that it owns.
+pub(super) type Said = (Box<str>, Vec<(ShardId, Epoch)>);
+
 /// See the module.
 #[derive(Debug)]
 pub struct OwnerMap {
@@ -131,7 +134,7 @@ impl OwnerMap {
 
     /// Keeps what nodes said of themselves, in place of everything that was said before. A shard that
     /// two have is the one's with the higher epoch.
-    pub(super) fn learn(&self, said: &[(Box<str>, Vec<(ShardId, Epoch)>)]) {
+    pub(super) fn learn(&self, said: &[Said]) {
         let mut newest = BTreeMap::<ShardId, (Epoch, &str)>::new();
         for (node, owned) in said {
             for (shard, epoch) in owned {
