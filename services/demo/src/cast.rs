@@ -87,8 +87,12 @@ pub(crate) async fn enlist(scene: &Scene, count: u32) -> Result<Users, DemoError
             "an internal id carries its partner's number",
             &account.to_string(),
         )?;
-        let mut config =
-            DeviceConfig::new(client(scene, account.to_string(), &visible, &party.server));
+        let mut config = DeviceConfig::new(client(
+            scene,
+            (account.to_string(), users.all.len()),
+            &visible,
+            &party.server,
+        ));
         config.window = WINDOW;
         let device = Device::start(config);
         let who = Identity {
@@ -112,10 +116,15 @@ pub(crate) async fn enlist(scene: &Scene, count: u32) -> Result<Users, DemoError
     Ok(users)
 }
 
-fn client(scene: &Scene, localpart: String, visible: &str, partner: &Arc<Partner>) -> ClientConfig {
+fn client(
+    scene: &Scene,
+    (localpart, at): (String, usize),
+    visible: &str,
+    partner: &Arc<Partner>,
+) -> ClientConfig {
     let (partner, visible) = (Arc::clone(partner), visible.to_owned());
     ClientConfig {
-        address: scene.xmpp,
+        addresses: scene.doors(at),
         domain: DOMAIN.to_owned(),
         tls: Arc::clone(&scene.tls),
         localpart,

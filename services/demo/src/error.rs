@@ -26,6 +26,9 @@ pub enum DemoError {
     /// A client could not go on.
     #[error("client: {0}")]
     Client(#[from] ClientError),
+    /// A cluster does not do what it is told.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// A device ended.
     #[error(transparent)]
     Device(#[from] DeviceGone),

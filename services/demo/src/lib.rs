@@ -11,6 +11,7 @@
 
 mod book;
 mod cast;
+mod cluster;
 mod error;
 mod message;
 mod report;
@@ -36,6 +37,18 @@ use screen::Screen;
 /// What to show.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoOptions {
+    /// The folder of a cluster that runs, instead of a gateway of the demonstration's own; `ops/cluster`
+    /// starts one.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "control",
+        conflicts_with = "dir"
+    )]
+    pub cluster: Option<PathBuf>,
+    /// The program that kills and starts the nodes of the cluster.
+    #[arg(long, value_name = "PROGRAM", requires = "cluster")]
+    pub control: Option<PathBuf>,
     /// Where the gateway keeps its files, kept afterwards; without it, a folder that is removed.
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -59,6 +72,8 @@ pub struct DemoOptions {
 impl Default for DemoOptions {
     fn default() -> Self {
         Self {
+            cluster: None,
+            control: None,
             dir: None,
             kills: 2,
             messages: 5000,
@@ -86,14 +101,21 @@ pub async fn run_on(
     out: &mut (dyn Write + Send),
 ) -> Result<Report, DemoError> {
     let mut screen = Screen::new(out);
-    screen.line(
-        "entente demo: two partners, a host, one gateway process; nothing leaves this machine",
-    )?;
+    let gateway = match options.cluster {
+        Some(_) => "a cluster",
+        None => "one gateway process",
+    };
+    screen.line(&format!(
+        "entente demo: two partners, a host, {gateway}; nothing leaves this machine"
+    ))?;
     let mut rng = StdRng::seed_from_u64(options.seed);
 
-    screen.begin("a gateway of its own is set up and started")?;
+    screen.begin(match options.cluster {
+        Some(_) => "the cluster hears of the partners",
+        None => "a gateway of its own is set up and started",
+    })?;
     let mut scene = Box::pin(Scene::set(&options)).await?;
-    screen.end(&format!("pid {}", scene.gateway_id()))?;
+    screen.end(&scene.gateway())?;
 
     screen.begin("users enlist with Signal keys and log in over TLS 1.3")?;
     let users = Box::pin(cast::enlist(&scene, options.users)).await?;
@@ -114,7 +136,10 @@ pub async fn run_on(
     ))
     .await?;
 
-    screen.begin("users leave and the gateway stops in order")?;
+    screen.begin(match options.cluster {
+        Some(_) => "users leave",
+        None => "users leave and the gateway stops in order",
+    })?;
     let tallies = users.leave().await;
     let ended = scene.stop().await?;
     screen.end(&ended)?;
@@ -122,10 +147,12 @@ pub async fn run_on(
     let report = Report::new(told, weathered, &tallies, screen.elapsed());
     screen.line(&report.to_string())?;
     report.check()?;
-    screen.line(&format!(
-        "next: entente init --dir node --domain interop.localhost --development, \
-         then entente run --config node/entente.toml{}",
-        scene.leftovers()
-    ))?;
+    if options.cluster.is_none() {
+        screen.line(&format!(
+            "next: entente init --dir node --domain interop.localhost --development, \
+             then entente run --config node/entente.toml{}",
+            scene.leftovers()
+        ))?;
+    }
     Ok(report)
 }

@@ -17,6 +17,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::DemoOptions;
+use crate::cluster::Cluster;
 use crate::error::DemoError;
 
 /// The deployment's domain.
@@ -41,12 +42,19 @@ pub(crate) struct Party {
     pub(crate) server: Arc<Partner>,
 }
 
+/// What is killed and started.
+#[derive(Debug)]
+enum Gateway {
+    Cluster(Cluster),
+    Process(Box<Process>),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Scene {
-    gateway: Process,
+    gateway: Gateway,
     pub(crate) parties: Vec<Party>,
-    pub(crate) xmpp: SocketAddr,
+    xmpp: Vec<SocketAddr>,
     pub(crate) https: HttpTarget,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     folder: PathBuf,
@@ -54,8 +62,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Writes the gateway's folder with `entente init`, starts the partners and then the gateway.
+    /// Starts the partners and the gateway, whose folder `entente init` writes; or tells the nodes of
+    /// a cluster of the partners.
     pub(crate) async fn set(options: &DemoOptions) -> Result<Self, DemoError> {
+        if let (Some(folder), Some(control)) = (&options.cluster, &options.control) {
+            return Self::of_cluster(folder, control).await;
+        }
         let (folder, temporary) = folder(options)?;
         let program = match &options.program {
             Some(program) => program.clone(),
@@ -69,18 +81,7 @@ impl Scene {
         };
         init(&program, &folder, [xmpp, websocket, http, admin]).await?;
         let parties = parties(&folder).await?;
-        let trust = fs::read_to_string(folder.join("ca.crt"));
-        let trust = trust.map_err(DemoError::file("ca.crt"))?;
-        let trust = Trust::Roots(Arc::from(trust));
-        let https = HttpTarget::tls(http, DOMAIN, &trust)?;
-        for party in &parties {
-            party.server.push().set_trust(GatewayTrust {
-                target: https.clone(),
-                path: GATEWAY_JWKS.to_owned(),
-                issuer: GATEWAY.to_owned(),
-                audience: party.server.base_url("127.0.0.1"),
-            });
-        }
+        let (https, tls) = trust(&folder, http, &parties)?;
         ports.release();
         let log = folder.join("gateway.log");
         let config = ProcessConfig {
@@ -96,37 +97,73 @@ impl Scene {
             ready_within: READY_WITHIN,
         };
         let started = Process::start(config).await;
+        let started = started.map_err(|error| failed(error, &log))?;
         Ok(Self {
-            gateway: started.map_err(|error| failed(error, &log))?,
+            gateway: Gateway::Process(Box::new(started)),
             parties,
-            xmpp,
+            xmpp: vec![xmpp],
             https,
-            tls: trust.client_config(Transport::DirectTls.alpn())?,
+            tls,
             folder,
             temporary,
         })
     }
 
-    /// The gateway's process id.
-    pub(crate) fn gateway_id(&self) -> u32 {
-        self.gateway.id().unwrap_or_default()
+    async fn of_cluster(folder: &Path, control: &Path) -> Result<Self, DemoError> {
+        let cluster = Cluster::read(folder, control.to_owned())?;
+        let parties = parties(folder).await?;
+        let (https, tls) = trust(folder, cluster.https()?, &parties)?;
+        cluster.reload().await?;
+        Ok(Self {
+            xmpp: cluster.xmpp(),
+            gateway: Gateway::Cluster(cluster),
+            parties,
+            https,
+            tls,
+            folder: folder.to_owned(),
+            temporary: None,
+        })
     }
 
-    /// Kills the gateway with SIGKILL and starts it again; returns how long nobody answered.
+    /// Which gateway it is.
+    pub(crate) fn gateway(&self) -> String {
+        match &self.gateway {
+            Gateway::Cluster(_) => format!("{} connection nodes", self.xmpp.len()),
+            Gateway::Process(process) => format!("pid {}", process.id().unwrap_or_default()),
+        }
+    }
+
+    /// Where a user connects, in the order in which it tries: each begins with another door.
+    pub(crate) fn doors(&self, user: usize) -> Vec<SocketAddr> {
+        let mut doors = self.xmpp.clone();
+        let first = user % doors.len().max(1);
+        doors.rotate_left(first);
+        doors
+    }
+
+    /// Kills the gateway, or a node of the cluster, with SIGKILL and starts it again; returns how long
+    /// it did not answer.
     pub(crate) async fn kill(&mut self) -> Result<Duration, DemoError> {
+        let process = match &mut self.gateway {
+            Gateway::Cluster(cluster) => return cluster.kill().await,
+            Gateway::Process(process) => process,
+        };
         let since = Instant::now();
         let log = self.folder.join("gateway.log");
-        let killed = self.gateway.kill().await;
+        let killed = process.kill().await;
         killed.map_err(|error| failed(error, &log))?;
-        let restarted = self.gateway.restart().await;
+        let restarted = process.restart().await;
         restarted.map_err(|error| failed(error, &log))?;
         Ok(since.elapsed())
     }
 
-    /// Ends the gateway with SIGTERM and says how it ended.
+    /// Ends a gateway of one process with SIGTERM and says how it ended. A cluster goes on.
     pub(crate) async fn stop(&mut self) -> Result<String, DemoError> {
+        let Gateway::Process(process) = &mut self.gateway else {
+            return Ok("the cluster goes on".to_owned());
+        };
         let log = self.folder.join("gateway.log");
-        let ended = self.gateway.stop(STOP_WITHIN).await;
+        let ended = process.stop(STOP_WITHIN).await;
         let status = ended.map_err(|error| failed(error, &log))?;
         crate::error::check(
             status.success(),
@@ -143,6 +180,28 @@ impl Scene {
             None => format!("; this gateway's files are in {}", self.folder.display()),
         }
     }
+}
+
+/// The gateway's HTTPS door and how clients trust it; partners learn where its keys are.
+fn trust(
+    folder: &Path,
+    http: SocketAddr,
+    parties: &[Party],
+) -> Result<(HttpTarget, Arc<rustls::ClientConfig>), DemoError> {
+    let authority = fs::read_to_string(folder.join("ca.crt"));
+    let authority = authority.map_err(DemoError::file("ca.crt"))?;
+    let trust = Trust::Roots(Arc::from(authority));
+    let https = HttpTarget::tls(http, DOMAIN, &trust)?;
+    for party in parties {
+        party.server.push().set_trust(GatewayTrust {
+            target: https.clone(),
+            path: GATEWAY_JWKS.to_owned(),
+            issuer: GATEWAY.to_owned(),
+            audience: party.server.base_url("127.0.0.1"),
+        });
+    }
+    let tls = trust.client_config(Transport::DirectTls.alpn())?;
+    Ok((https, tls))
 }
 
 fn folder(options: &DemoOptions) -> Result<(PathBuf, Option<TempDir>), DemoError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use entente_core::{SealKey, ShardId, Span};
 use entente_log::{Fsync, Log, MemoryLog, OpenError, Recovered, SegmentConfig, SegmentLog};
 use entente_node::{Metrics, MetricsError, Tasks};
-use entente_shard::{self as shard, FjallStore, MemoryStore, StateStore, StoreError};
+use entente_shard::{FjallStore, MemoryStore, StateStore, StoreError, Stores};
 use entente_table::{MemoryTable, Table};
 #[cfg(feature = "kafka")]
 use futures::future::join_all;
@@ -28,8 +28,7 @@ const LOG_SCHEMES: &str =
 #[cfg(not(feature = "kafka"))]
 const NO_KAFKA: &str =
     "storage.log names Kafka: this program was built without the feature `kafka`";
-const STATE_SCHEMES: &str =
-    "storage.state must be `fjall:DIRECTORY`, `journal:DIRECTORY` or `memory:`";
+const STATE_SCHEMES: &str = "storage.state must be `fjall:DIRECTORY`, `journal:` or `memory:`";
 const NO_JOURNAL: &str = "storage.state in a journal needs storage.log on Kafka: a log that is on one \
                           node has nobody to take over from";
 
@@ -71,8 +70,8 @@ pub struct Logs {
     pub input: Option<Arc<dyn Log>>,
     /// The wake-ups.
     pub wake: Option<Arc<dyn Log>>,
-    /// The journals of the shards' rows, if that is where they are.
-    pub state: Option<Arc<dyn Log>>,
+    /// The journals of the shards' rows, and of push's, if that is where they are.
+    pub journals: Option<[Arc<dyn Log>; 2]>,
     closes: Closes,
 }
 
@@ -167,11 +166,8 @@ pub fn known(storage: &Storage) -> Result<(), String> {
     match storage.state.split_once(':') {
         Some(("memory", _)) => {}
         Some(("fjall", folder)) if !folder.is_empty() => {}
-        Some(("journal", folder)) if !folder.is_empty() => {
-            if !is_remote(storage) {
-                return Err(NO_JOURNAL.to_owned());
-            }
-        }
+        Some(("journal", "")) if is_remote(storage) => {}
+        Some(("journal", "")) => return Err(NO_JOURNAL.to_owned()),
         _ => return Err(STATE_SCHEMES.to_owned()),
     }
     match storage.table.split_once(':') {
@@ -331,52 +327,70 @@ pub fn stores(
     keeps: &Keeps,
     logs: &Logs,
     seal: &SealKey,
-) -> Result<Stores, BackendError> {
-    let mut kept = BTreeMap::new();
-    let mut push = None;
+) -> Result<RowStores, BackendError> {
+    let mut rows = RowStores::default();
     match storage.state.split_once(':') {
         _ if keeps.shards.is_empty() && !keeps.wake => {}
         Some(("memory", _)) => {
             let store = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
-            kept = keeps.shards.iter().map(|shard| (*shard, store())).collect();
-            push = keeps.wake.then(store);
+            let shards = keeps.shards.iter().map(|shard| (*shard, store()));
+            rows.shards = Stores::Kept(shards.collect());
+            rows.push = Stores::Kept(BTreeMap::from([(PUSH, store())]));
         }
-        Some((scheme @ ("fjall" | "journal"), folder)) => {
+        Some(("fjall", folder)) => {
             private_folder(Path::new(folder))?;
             let database = FjallStore::database(Path::new(folder))?;
+            let open = |shard: &ShardId| -> Result<_, StoreError> {
+                let store = FjallStore::open(&database, *shard)?;
+                Ok((*shard, Arc::new(store) as Arc<dyn StateStore>))
+            };
+            let shards = keeps.shards.iter().map(open);
+            rows.shards = Stores::Kept(shards.collect::<Result<_, _>>()?);
             if keeps.wake {
-                let store = FjallStore::named(&database, "push")?;
-                push = Some(Arc::new(store) as Arc<dyn StateStore>);
+                let push = Arc::new(FjallStore::named(&database, "push")?) as Arc<dyn StateStore>;
+                rows.push = Stores::Kept(BTreeMap::from([(PUSH, push)]));
             }
-            if scheme == "fjall" {
-                for shard in &keeps.shards {
-                    let store = FjallStore::open(&database, *shard)?;
-                    kept.insert(*shard, Arc::new(store) as Arc<dyn StateStore>);
-                }
-            }
+        }
+        Some(("journal", _)) => {
+            let [shards, push] = logs.journals.as_ref().ok_or_else(no_journal)?;
+            let journals = |log| Stores::Journals {
+                log: Arc::clone(log),
+                key: seal.clone(),
+            };
+            rows.shards = journals(shards);
+            rows.push = journals(push);
         }
         _ => return Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
     }
-    let shards = match &logs.state {
-        Some(log) => shard::Stores::Journals {
-            log: Arc::clone(log),
-            key: seal.clone(),
-        },
-        None => shard::Stores::Kept(kept),
-    };
-    Ok(Stores { shards, push })
+    Ok(rows)
 }
+
+fn no_journal() -> BackendError {
+    BackendError::Scheme(NO_JOURNAL.to_owned())
+}
+
+/// Under which number push has its rows.
+const PUSH: ShardId = ShardId::new(0);
 
 /// Rows of a process.
-#[derive(Debug)]
-pub struct Stores {
+#[derive(Debug, Default)]
+pub struct RowStores {
     /// Of the shards that it owns.
-    pub shards: shard::Stores,
+    pub shards: Stores,
     /// Of the push service.
-    pub push: Option<Arc<dyn StateStore>>,
+    pub push: Stores,
 }
 
-/// Which shards are assigned to a router, as the routers agree among themselves.
+/// Who share something among themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Team {
+    /// The push services: one of them works.
+    Push,
+    /// The routers: each owns some of the shards.
+    Routers,
+}
+
+/// What is assigned to a process, as those who share it agree.
 #[derive(Debug)]
 pub struct Owning {
     /// None before it was agreed.
@@ -390,12 +404,17 @@ impl Owning {
     ///
     /// # Errors
     /// [`BackendError`].
-    pub fn join(storage: &Storage, node: &str, tasks: &Tasks) -> Result<Self, BackendError> {
+    pub fn join(
+        storage: &Storage,
+        team: Team,
+        node: &str,
+        tasks: &Tasks,
+    ) -> Result<Self, BackendError> {
         #[cfg(feature = "kafka")]
-        return kafka::join(storage, node, tasks);
+        return kafka::join(storage, team, node, tasks);
         #[cfg(not(feature = "kafka"))]
         {
-            let _nothing_to_join = (storage, node, tasks);
+            let _nothing_to_join = (storage, team, node, tasks);
             Err(BackendError::Scheme(NO_KAFKA.to_owned()))
         }
     }

@@ -178,6 +178,16 @@ impl Cluster {
         })
     }
 
+    /// The name of this node.
+    pub(crate) fn node(&self) -> &str {
+        &self.place.node
+    }
+
+    /// Whether what is to be owned is shared out among those who can own it.
+    pub(crate) const fn are_shared(&self) -> bool {
+        self.are_shared
+    }
+
     /// Whether this process has a router that shares the shards with others; its name, if so.
     pub(crate) fn shares(&self) -> Option<&str> {
         let has_router = self.place.roles.contains(&Role::Router);

@@ -97,6 +97,8 @@ const FAST_FLUSH: Duration = Duration::from_secs(1);
 pub struct Node {
     connection: Option<connection::Built>,
     registry: Option<Arc<identity::Registry>>,
+    /// A push service that others stand by for, or that stands by for others.
+    waking: Option<Owning>,
     /// A router that shares the shards with others.
     sharing: Option<(Owning, Arc<router::Service>)>,
     logs: Logs,
@@ -137,8 +139,9 @@ impl Node {
             parts.registry = Some(Arc::clone(&people.registry));
             parts.people = Some(people);
         }
-        if let (Some(log), Some(store)) = (&logs.wake, stores.push) {
-            ground.push(&config, &mut parts, (Arc::clone(log), store), http)?;
+        if ground.has(Role::Push) {
+            let log = logs.wake.clone().ok_or(StartError::Roles)?;
+            ground.push(&config, &mut parts, (log, stores.push), http)?;
         }
         ground.doors(&config, &mut parts).await?;
         if let Some(cluster) = &parts.cluster {
@@ -154,6 +157,7 @@ impl Node {
         Ok(Self {
             connection: parts.connection,
             registry: parts.registry,
+            waking: parts.waking,
             sharing: parts.owning.zip(parts.router),
             logs,
             readiness: ground.readiness,
@@ -172,6 +176,7 @@ impl Node {
         let Self {
             connection,
             registry,
+            waking,
             sharing,
             logs,
             readiness,
@@ -195,9 +200,8 @@ impl Node {
             tracing::info!("ready");
         });
         drain.begun().await;
-        if let Some((owning, _)) = &sharing {
-            owning.leave();
-        }
+        let routing = sharing.iter().map(|(owning, _)| owning);
+        routing.chain(&waking).for_each(Owning::leave);
         let orderly = async {
             sleep(config.settle.get()).await;
             let left = end_sessions(connection.as_ref(), config.budget.get()).await;

@@ -68,9 +68,8 @@ pub struct Storage {
     /// cluster, if the program was built with it; or `memory:` for a process that may forget
     /// everything.
     pub log: String,
-    /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`. With a log on Kafka `journal:DIRECTORY`:
-    /// in a journal there, so that routers share the shards and take them over from one another. What
-    /// a node keeps for itself is in the directory.
+    /// The rows of the shards: `fjall:DIRECTORY`, or `memory:`. With a log on Kafka `journal:`, in a
+    /// journal there, so that routers share the shards and take them over from one another.
     pub state: String,
     /// The number of shards. Fixed when the deployment is created; another number is refused.
     pub shards: u32,
@@ -301,7 +300,7 @@ impl Config {
             *roots = folder.join(&*roots);
         }
         for url in [&mut self.storage.log, &mut self.storage.state] {
-            if let Some((scheme @ ("file" | "fjall" | "journal"), path)) = url.split_once(':')
+            if let Some((scheme @ ("file" | "fjall"), path)) = url.split_once(':')
                 && !path.is_empty()
             {
                 *url = format!("{scheme}:{}", folder.join(path).display());
@@ -377,7 +376,7 @@ mod tests {
                 "storage.state",
             ),
             (
-                "domain = \"a\"\n[storage]\nstate = \"journal:data\"",
+                "domain = \"a\"\n[storage]\nstate = \"journal:\"",
                 "storage.state in a journal needs storage.log on Kafka",
             ),
             ("domain = \"a\"\n[log]\nfilter = \"a=loud\"", "log.filter"),

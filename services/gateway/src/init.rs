@@ -139,7 +139,7 @@ impl Init {
         let node = if self.mesh.is_empty() { "" } else { "{node}/" };
         // Quoted as JSON is, which TOML reads alike.
         let (log, state) = match &self.log {
-            Some(log) => (format!("{log:?}"), format!("\"journal:data/{node}state\"")),
+            Some(log) => (format!("{log:?}"), "\"journal:\"".to_owned()),
             None => (
                 format!("\"file:data/{node}log\""),
                 format!("\"fjall:data/{node}state\""),

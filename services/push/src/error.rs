@@ -1,7 +1,8 @@
 //! Why the push service does not start, or stops.
 
+use entente_log::LogError;
 use entente_node::MetricsError;
-use entente_shard::StoreError;
+use entente_shard::{JournalError, StoreError};
 
 use crate::config::ConfigError;
 use crate::sign::KeyError;
@@ -18,14 +19,17 @@ pub enum BuildError {
     /// A metric's name is taken.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// The rows cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Why the service stops: what is pending stays in the log and in the rows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
+    /// Where the log begins and ends is not known.
+    #[error("the wake-up log: {0}")]
+    Log(#[from] LogError),
+    /// The rows are not there.
+    #[error("the rows of push: {0}")]
+    Rows(#[from] JournalError),
     /// A part of the service panicked.
     #[error("a part of the push service panicked")]
     Panicked,

@@ -1,27 +1,40 @@
-//! Builds the service and starts its one task.
+//! Builds the service, and lets it work whenever it is this process's turn.
 
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
-use entente_core::SealKey;
+use entente_core::{SealKey, ShardId};
 use entente_egress::Http;
 use entente_log::Log;
 use entente_node::{Metrics, Tasks};
 use entente_proto::DirectoryClient;
-use entente_shard::StateStore;
+use entente_shard::{Assigned, Assignment, Stores};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::desk::{Desk, Ground};
 use crate::dispatch::{Dispatcher, Endpoints};
-use crate::error::BuildError;
+use crate::error::{BuildError, PushError};
 use crate::events::{Events, Stopped};
 use crate::sign::{Signer, SigningKey};
+
+/// By whose assignment it is a process's turn.
+const TURN: ShardId = ShardId::new(0);
+/// How long a process waits after a turn that failed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the service stands on.
 pub struct Deps {
     /// The wake-up log.
     pub log: Arc<dyn Log>,
-    /// Rows of this service alone.
-    pub store: Arc<dyn StateStore>,
+    /// Whether it is this process that wakes: if shard 0 is assigned to it. Of several processes one
+    /// does, and the others stand by.
+    pub assignment: Assignment,
+    /// Rows of this service alone, as those of shard 0.
+    pub stores: Stores,
     /// The key of all seals.
     pub seal: SealKey,
     /// Who an account is.
@@ -51,8 +64,8 @@ pub struct Built {
     pub jwks: String,
 }
 
-/// Reads the rows and starts the service. It ends, after storing where it is, when the tasks are
-/// cancelled.
+/// Starts the service. It ends, after storing where it is, when the tasks are cancelled; if its rows
+/// cannot be used, the process ends with it.
 ///
 /// # Errors
 /// [`BuildError`] says what to change.
@@ -66,19 +79,92 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
         signer: Arc::new(Signer::new(deps.key, config.issuer.clone())),
         deadline: config.deadline.get(),
     };
-    let desk = Desk::open(Ground {
+    let turns = Turns {
         events: Events::new(&deps.metrics)?,
         config,
         log: deps.log,
-        store: deps.store,
+        stores: deps.stores,
+        assigned: Assigned::new(deps.assignment),
         seal: deps.seal,
         dispatcher,
-    })?;
-    let cancelled = deps.tasks.cancelled();
-    deps.tasks.spawn_vital("push", async move {
-        if let Err(error) = desk.run(cancelled).await {
-            Stopped { error: &error }.emit();
-        }
-    });
+        cancelled: deps.tasks.cancelled(),
+    };
+    deps.tasks.spawn_vital("push", turns.run());
     Ok(Built { jwks })
+}
+
+/// What one turn after another has.
+struct Turns {
+    config: Config,
+    log: Arc<dyn Log>,
+    stores: Stores,
+    assigned: Assigned,
+    seal: SealKey,
+    dispatcher: Dispatcher,
+    events: Events,
+    cancelled: CancellationToken,
+}
+
+impl Turns {
+    /// Wakes whenever it is this process's turn, until the tasks are cancelled. Ends before only if
+    /// nothing but another process can go on.
+    async fn run(self) {
+        let mut assigned = self.assigned.clone();
+        loop {
+            tokio::select! {
+                () = self.cancelled.cancelled() => return,
+                () = assigned.until(TURN, true) => {}
+            }
+            let Err(error) = self.turn(&mut assigned).await else {
+                continue;
+            };
+            Stopped { error: &error }.emit();
+            if assigned.is_fixed() {
+                return;
+            }
+            tokio::select! {
+                () = self.cancelled.cancelled() => return,
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Reads the rows and wakes until the turn is over, and then stores where it is.
+    async fn turn(&self, assigned: &mut Assigned) -> Result<(), PushError> {
+        let opened = tokio::select! {
+            () = self.cancelled.cancelled() => return Ok(()),
+            () = assigned.until(TURN, false) => return Ok(()),
+            opened = self.open() => opened?,
+        };
+        let over = CancellationToken::new();
+        let ends = over.clone().drop_guard();
+        let watch = async {
+            tokio::select! {
+                () = self.cancelled.cancelled() => {}
+                () = assigned.until(TURN, false) => {}
+            }
+            drop(ends);
+            pending::<()>().await;
+        };
+        tokio::select! {
+            ended = opened.run(over) => ended,
+            () = watch => Ok(()),
+        }
+    }
+
+    async fn open(&self) -> Result<Desk, PushError> {
+        for partition in 0..self.log.partitions() {
+            self.log.refresh(partition).await?;
+        }
+        let ground = Ground {
+            config: self.config.clone(),
+            log: Arc::clone(&self.log),
+            store: self.stores.open(TURN).await?,
+            seal: self.seal.clone(),
+            dispatcher: self.dispatcher.clone(),
+            events: self.events.clone(),
+        };
+        let opened = spawn_blocking(move || Desk::open(ground)).await;
+        Ok(opened.map_err(|_| PushError::Panicked)??)
+    }
 }

@@ -20,6 +20,9 @@ pub enum RouterError {
     /// Another owner has claimed the shard.
     #[error("another owner has claimed the shard")]
     Fenced,
+    /// Another claim came first, perhaps one that an owner wrote before it died.
+    #[error("another claim of the shard came first")]
+    Outrun,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -31,7 +34,7 @@ pub enum RouterError {
 impl From<JournalError> for RouterError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Fenced => Self::Fenced,
+            JournalError::Fenced => Self::Outrun,
             JournalError::Log(error) => Self::Log(error),
             JournalError::Store(error) => Self::Store(error),
         }
@@ -45,14 +48,14 @@ impl RouterError {
         match self {
             Self::Fenced => is_fixed,
             Self::LogFailed(_) | Self::LostRows => true,
-            Self::Log(_) | Self::Store(_) | Self::UnknownOutcome => false,
+            Self::Log(_) | Self::Outrun | Self::Store(_) | Self::UnknownOutcome => false,
         }
     }
 
     /// Who is to blame, and whether to retry.
     pub const fn kind(&self) -> FaultKind {
         match self {
-            Self::Fenced => FaultKind::Conflict,
+            Self::Fenced | Self::Outrun => FaultKind::Conflict,
             Self::Log(_) | Self::LogFailed(_) | Self::UnknownOutcome => FaultKind::Unavailable,
             Self::LostRows | Self::Store(_) => FaultKind::Internal,
         }

@@ -6,17 +6,17 @@
 //!   is in the log: nobody waits for an owner who is still reading.
 //! - A shard that is not assigned here is never claimed.
 
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entente_core::{ShardId, random_array};
+use entente_core::random_array;
 use entente_log::LogError;
+use entente_node::Condition;
 use entente_proto::IntakeClient;
-use entente_shard::{ShardConfig, Stores};
-use tokio::sync::watch;
+use entente_shard::{Assigned, ShardConfig, Stores};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::RouterError;
 use crate::events::Events;
@@ -30,78 +30,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long one waits whose shard another owner claimed although it is assigned here: one of the two
 /// will hear that it is wrong, by the next heartbeats of its group.
 const FENCED_PAUSE: Duration = Duration::from_secs(2);
-
-/// Which shards a router owns.
-#[derive(Clone, Debug)]
-pub enum Assignment {
-    /// These, and nobody else does. A shard that another owner claims is not claimed back, which would
-    /// only make the two take turns: the process ends.
-    Fixed(BTreeSet<ShardId>),
-    /// Those that were told last; none was told yet if there is none. Shards come and go.
-    Told(watch::Receiver<Option<BTreeSet<ShardId>>>),
-}
-
-/// An assignment as it is followed.
-#[derive(Clone, Debug)]
-pub(crate) struct Assigned {
-    told: watch::Receiver<Option<BTreeSet<ShardId>>>,
-    is_fixed: bool,
-}
-
-impl Assigned {
-    pub(crate) fn new(assignment: Assignment) -> Self {
-        match assignment {
-            Assignment::Fixed(shards) => Self {
-                told: watch::channel(Some(shards)).1,
-                is_fixed: true,
-            },
-            Assignment::Told(told) => Self {
-                told,
-                is_fixed: false,
-            },
-        }
-    }
-
-    fn has(&self, shard: ShardId) -> bool {
-        let told = self.told.borrow();
-        told.as_ref().is_some_and(|shards| shards.contains(&shard))
-    }
-
-    /// Waits until the shard is assigned here, or is not. Cancel safe.
-    async fn until(&mut self, shard: ShardId, here: bool) {
-        loop {
-            self.told.mark_unchanged();
-            if self.has(shard) == here {
-                return;
-            }
-            self.change().await;
-        }
-    }
-
-    /// Waits until something else is told. If whoever told is gone, it stays as it is. Cancel safe.
-    async fn change(&mut self) {
-        if self.told.changed().await.is_err() {
-            pending::<()>().await;
-        }
-    }
-
-    /// Waits until everything that is assigned here is served. Cancel safe.
-    pub(crate) async fn until_served(&mut self, held: &Held) {
-        loop {
-            let told = self.told.borrow_and_update().clone();
-            let served = async {
-                match &told {
-                    Some(shards) => held.until_serving(shards).await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                () = served => return,
-                () = self.change() => {}
-            }
-        }
-    }
-}
 
 /// One shard, as this process keeps it.
 pub(crate) struct Keeper {
@@ -144,7 +72,7 @@ impl Keeper {
                 }
                 Err(error) => {
                     Events::gave_up(shard, &error);
-                    if error.is_final(assigned.is_fixed) {
+                    if error.is_final(assigned.is_fixed()) {
                         return;
                     }
                     if matches!(error, RouterError::Fenced) {
@@ -199,16 +127,32 @@ impl Keeper {
 
 /// Says that the router is ready once everything that is assigned to it is served.
 pub(crate) async fn tell_ready(
-    ready: entente_node::Condition,
+    ready: Condition,
     held: Arc<Held>,
-    mut assigned: Assigned,
-    cancelled: tokio_util::sync::CancellationToken,
+    assigned: Assigned,
+    cancelled: CancellationToken,
 ) {
-    let served = assigned.until_served(&held);
+    let served = until_served(assigned, &held);
     if cancelled.run_until_cancelled(served).await.is_none() {
         return;
     }
     ready.set(true);
     // A condition that is dropped holds no more.
     cancelled.cancelled().await;
+}
+
+async fn until_served(mut assigned: Assigned, held: &Held) {
+    loop {
+        let told = assigned.told();
+        let served = async {
+            match &told {
+                Some(shards) => held.until_serving(shards).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = served => return,
+            () = assigned.changed() => {}
+        }
+    }
 }

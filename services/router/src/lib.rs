@@ -38,5 +38,4 @@ mod twin;
 pub use config::Config;
 pub use error::RouterError;
 pub use events::Events;
-pub use keep::Assignment;
 pub use service::{Built, Deps, Service, build};

@@ -9,7 +9,7 @@ use entente_node::{Condition, Metrics, MetricsError, Tasks};
 use entente_proto::IntakeClient;
 use entente_proto::edge::{EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES};
 use entente_proto::owners::ELSEWHERE;
-use entente_shard::{ShardConfig, Stores};
+use entente_shard::{Assigned, Assignment, ShardConfig, Stores};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
@@ -17,7 +17,7 @@ use crate::deliver::NO_OWNER;
 use crate::events::Events;
 use crate::health;
 use crate::held::Held;
-use crate::keep::{Assigned, Assignment, Keeper, tell_ready};
+use crate::keep::{Keeper, tell_ready};
 use crate::owner::{Call, Ground, Inlets};
 
 /// Calls that may wait for one owner.

@@ -95,7 +95,7 @@ async fn claim(
                 return if ours {
                     Ok(epoch)
                 } else {
-                    Err(RouterError::Fenced)
+                    Err(RouterError::Outrun)
                 };
             }
         }

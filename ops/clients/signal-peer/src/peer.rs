@@ -66,7 +66,7 @@ impl Peer {
 
         let transport = Transport::DirectTls;
         let client = Client::connect(ClientConfig {
-            address: gateway.xmpp,
+            addresses: vec![gateway.xmpp],
             domain: gateway.domain.clone(),
             tls: trust.client_config(transport.alpn())?,
             localpart: account.to_string(),

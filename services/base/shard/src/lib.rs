@@ -13,6 +13,7 @@
 //! What it does not do: append, deliver, keep time. The router's owner of the shard does.
 
 mod account;
+mod assignment;
 mod cells;
 mod checkpoint;
 mod dedupe;
@@ -27,6 +28,7 @@ mod stores;
 mod wake;
 
 pub use account::{MAX_BLOCKED, MAX_MAILBOX_BYTES, MAX_MAILBOX_ENTRIES, MAX_PEERS, MAX_PREKEYS};
+pub use assignment::{Assigned, Assignment};
 pub use checkpoint::Checkpoint;
 pub use dedupe::{DEDUPE_IDS, DEDUPE_TIME};
 pub use effect::{Effect, Ended, Reply};

@@ -23,6 +23,13 @@ pub enum Stores {
     Kept(BTreeMap<ShardId, Arc<dyn StateStore>>),
 }
 
+impl Default for Stores {
+    /// Of no shard.
+    fn default() -> Self {
+        Self::Kept(BTreeMap::new())
+    }
+}
+
 impl Stores {
     /// Opens the rows of a shard for an owner. From a journal, nobody else's commits count from then
     /// on; waits for its log as [`Journal::take_over`] does.

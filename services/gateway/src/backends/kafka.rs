@@ -12,7 +12,7 @@ use entente_node::{Counters, Label, LabelValue, Metrics, MetricsError, Tasks};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BackendError, Closes, Logs, Owning};
+use super::{BackendError, Closes, Logs, Owning, Team};
 use crate::config::Storage;
 
 /// The topic of the stanzas, a partition a shard.
@@ -21,8 +21,12 @@ const INPUT: &str = "input";
 const WAKE: &str = "wake";
 /// The topic of the journals of the shards' rows, a partition a shard.
 const STATE: &str = "state";
+/// The topic of the journal of push's rows.
+const WAKE_STATE: &str = "wake-state";
 /// The group of the routers, which share the partitions of the input.
 const ROUTERS: &str = "routers";
+/// The group of the push services, of which one has the partition of the wake-ups.
+const PUSHERS: &str = "push";
 /// How often what the logs count is published.
 const PUBLISH: Duration = Duration::from_secs(2);
 
@@ -75,17 +79,19 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
     };
     let (input, wake) = (open(INPUT, storage.shards).await?, open(WAKE, 1).await?);
     let mut closes = vec![(INPUT, Arc::clone(&input)), (WAKE, Arc::clone(&wake))];
-    let mut state = None;
+    let mut journals = None;
     if super::are_shared(storage) {
-        let log = open(STATE, storage.shards).await?;
-        closes.push((STATE, Arc::clone(&log)));
-        state = Some(log as Arc<dyn Log>);
+        let of_shards = open(STATE, storage.shards).await?;
+        let of_push = open(WAKE_STATE, 1).await?;
+        closes.push((STATE, Arc::clone(&of_shards)));
+        closes.push((WAKE_STATE, Arc::clone(&of_push)));
+        journals = Some([of_shards as Arc<dyn Log>, of_push]);
     }
     Ok(Logs {
         closes: Closes::Kafka(closes),
         input: Some(input),
         wake: Some(wake),
-        state,
+        journals,
     })
 }
 
@@ -94,9 +100,18 @@ fn settings(storage: &Storage) -> Result<Settings, BackendError> {
     Settings::from_url(&storage.log).map_err(scheme)
 }
 
-/// Joins the group of the routers.
-pub(super) fn join(storage: &Storage, node: &str, tasks: &Tasks) -> Result<Owning, BackendError> {
-    let group = Group::join(&settings(storage)?, ROUTERS, INPUT, node)?;
+/// Joins the group of a team.
+pub(super) fn join(
+    storage: &Storage,
+    team: Team,
+    node: &str,
+    tasks: &Tasks,
+) -> Result<Owning, BackendError> {
+    let (name, topic) = match team {
+        Team::Push => (PUSHERS, WAKE),
+        Team::Routers => (ROUTERS, INPUT),
+    };
+    let group = Group::join(&settings(storage)?, name, topic, node)?;
     let mut told = group.assigned();
     let (tell, assigned) = watch::channel(None);
     let ends = tasks.cancelled();
@@ -106,7 +121,7 @@ pub(super) fn join(storage: &Storage, node: &str, tasks: &Tasks) -> Result<Ownin
                 let now = told.borrow_and_update().clone();
                 let now = now.map(|shards| shards.into_iter().map(ShardId::new).collect());
                 let shards = now.as_ref().map_or(0, BTreeSet::len);
-                tracing::info!(shards, "shards assigned");
+                tracing::info!(group = name, shards, "shards assigned");
                 tell.send_replace(now);
                 if told.changed().await.is_err() {
                     return;

@@ -24,7 +24,7 @@ use entente_proto::{Directory, DirectoryClient, IntakeClient, OwnersClient, Rout
 use entente_router::Service;
 use futures::future::join_all;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::owners::OwnerMap;
 
@@ -36,6 +36,13 @@ const NO_OWNER: Fault = Fault::new(
 /// How long a router may take to say what it owns: who is slower is paused or away, and what it owns
 /// others have or will have.
 const SURVEY: Duration = Duration::from_millis(500);
+
+/// How long a question to the directory waits while a shard has no owner: longer than it takes to hand
+/// it over, and than brokers take to notice that its owner died, in a cluster set up for that.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// First pause before such a question is repeated; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one router node is called with.
 #[derive(Clone, Debug)]
@@ -101,6 +108,27 @@ macro_rules! of_owner {
                 Err(fault) if fault.kind() == FaultKind::Unavailable => {
                     $nodes.owners.forget(attempt.shard, &attempt.node);
                     return Err(fault);
+                }
+                outcome => return outcome,
+            }
+        }
+    }};
+}
+
+/// Repeats a call of the directory while nobody owns the shard. What was asked may then happen twice,
+/// which the fold knows: an enlistment changes nothing the second time, and a bundle is another one.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = async { $call }.await;
+            match outcome {
+                Err(fault)
+                    if fault.kind() == FaultKind::Unavailable && Instant::now() + pause < until =>
+                {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 outcome => return outcome,
             }
@@ -219,23 +247,27 @@ impl Intake for Nodes {
 #[async_trait]
 impl Directory for Nodes {
     async fn account(&self, account: AccountId) -> Result<Option<AccountFacts>, Fault> {
-        of_owner!(self, self.home_of(account), owner => owner.directory.account(account))
+        patiently!(
+            of_owner!(self, self.home_of(account), owner => owner.directory.account(account))
+        )
     }
 
     async fn blocked(&self, account: AccountId) -> Result<Vec<AccountId>, Fault> {
-        of_owner!(self, self.home_of(account), owner => owner.directory.blocked(account))
+        patiently!(
+            of_owner!(self, self.home_of(account), owner => owner.directory.blocked(account))
+        )
     }
 
     async fn change_blocked(&self, account: AccountId, change: BlockChange) -> Result<(), Fault> {
-        of_owner!(self, self.home_of(account), owner => {
+        patiently!(of_owner!(self, self.home_of(account), owner => {
             owner.directory.change_blocked(account, change.clone())
-        })
+        }))
     }
 
     async fn enlist(&self, enlistment: Enlistment) -> Result<Enlisted, Fault> {
         let visible = enlistment.visible.as_str();
         let shard = self.placement.of_visible(enlistment.partner, visible);
-        of_owner!(self, shard, owner => owner.directory.enlist(enlistment.clone()))
+        patiently!(of_owner!(self, shard, owner => owner.directory.enlist(enlistment.clone())))
     }
 
     async fn lookup(
@@ -244,25 +276,31 @@ impl Directory for Nodes {
         visible: &VisibleId,
     ) -> Result<Option<AccountId>, Fault> {
         let shard = self.placement.of_visible(partner, visible.as_str());
-        of_owner!(self, shard, owner => owner.directory.lookup(partner, visible))
+        patiently!(of_owner!(self, shard, owner => owner.directory.lookup(partner, visible)))
     }
 
     async fn prekey_count(&self, account: AccountId) -> Result<PrekeyCount, Fault> {
-        of_owner!(self, self.home_of(account), owner => owner.directory.prekey_count(account))
+        patiently!(
+            of_owner!(self, self.home_of(account), owner => owner.directory.prekey_count(account))
+        )
     }
 
     async fn take_bundle(&self, target: AccountId) -> Result<Bundle, Fault> {
-        of_owner!(self, self.home_of(target), owner => owner.directory.take_bundle(target))
+        patiently!(
+            of_owner!(self, self.home_of(target), owner => owner.directory.take_bundle(target))
+        )
     }
 
     async fn unenlist(&self, account: AccountId) -> Result<(), Fault> {
-        of_owner!(self, self.home_of(account), owner => owner.directory.unenlist(account))
+        patiently!(
+            of_owner!(self, self.home_of(account), owner => owner.directory.unenlist(account))
+        )
     }
 
     async fn upload(&self, account: AccountId, keys: PrekeyUpload) -> Result<PrekeyCount, Fault> {
-        of_owner!(self, self.home_of(account), owner => {
+        patiently!(of_owner!(self, self.home_of(account), owner => {
             owner.directory.upload(account, keys.clone())
-        })
+        }))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The parts of a node, each from its own section of the configuration and what stands before it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use entente_connection as connection;
-use entente_core::{Placement, SealKey, Secret};
+use entente_core::{Placement, SealKey, Secret, ShardId};
 use entente_egress::Client;
 use entente_identity as identity;
 use entente_log::Log;
@@ -14,12 +15,12 @@ use entente_node::{
 };
 use entente_proto::{DirectoryClient, IdentityClient, RouterClient};
 use entente_push as push;
-use entente_router::{self as router, Assignment};
-use entente_shard::{StateStore, Stores};
+use entente_router as router;
+use entente_shard::{Assignment, Stores};
 use tokio_util::sync::CancellationToken;
 
 use super::{StartError, listen};
-use crate::backends::{self, Keeps, Logs, Owning};
+use crate::backends::{self, Keeps, Logs, Owning, Team};
 use crate::cluster::{self, Cluster, Place};
 use crate::config::Config;
 use crate::deployment;
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) cluster: Option<Cluster>,
     pub(super) router: Option<Arc<router::Service>>,
     pub(super) owning: Option<Owning>,
+    pub(super) waking: Option<Owning>,
     pub(super) people: Option<identity::Built>,
     pub(super) registry: Option<Arc<identity::Registry>>,
     pub(super) connection: Option<connection::Built>,
@@ -166,7 +168,8 @@ impl Ground {
             (None, None) => return Err(StartError::Roles),
         };
         let sharing = cluster.and_then(Cluster::shares);
-        let owning = sharing.map(|node| Owning::join(&config.storage, node, &self.tasks));
+        let owning =
+            sharing.map(|node| Owning::join(&config.storage, Team::Routers, node, &self.tasks));
         let owning = owning.transpose()?;
         let assignment = match (&owning, cluster) {
             (Some(owning), _) => Assignment::Told(owning.assigned.clone()),
@@ -196,7 +199,7 @@ impl Ground {
         &self,
         config: &Config,
         parts: &mut Parts,
-        (log, store): (Arc<dyn Log>, Arc<dyn StateStore>),
+        (log, stores): (Arc<dyn Log>, Stores),
         http: Arc<Client>,
     ) -> Result<(), StartError> {
         let registry = match &parts.registry {
@@ -207,9 +210,24 @@ impl Ground {
                 Arc::new(opened.map_err(identity::BuildError::from)?)
             }
         };
+        let sharing = parts
+            .cluster
+            .as_ref()
+            .filter(|cluster| cluster.are_shared());
+        let owning = sharing.map(|cluster| {
+            let node = cluster.node();
+            Owning::join(&config.storage, Team::Push, node, &self.tasks)
+        });
+        let owning = owning.transpose()?;
+        let assignment = match &owning {
+            Some(owning) => Assignment::Told(owning.assigned.clone()),
+            None => Assignment::Fixed(BTreeSet::from([ShardId::new(0)])),
+        };
+        parts.waking = owning;
         let wakes = push::Deps {
             log,
-            store,
+            assignment,
+            stores,
             seal: self.seal.clone(),
             directory: parts.directory()?,
             endpoints: Arc::new(RegistryEndpoints(Arc::clone(&registry))),

@@ -159,7 +159,7 @@ impl Stand {
     ) -> Client {
         let (partner, visible) = (Arc::clone(&self.partner), visible.to_owned());
         let config = ClientConfig {
-            address,
+            addresses: vec![address],
             domain: DOMAIN.to_owned(),
             tls: self.trust.client_config(transport.alpn()).unwrap(),
             localpart: account.to_string(),

@@ -1,6 +1,6 @@
 //! A push service with everything around it, and a hand on each part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use entente_node::{Drain, Metrics, Tasks};
 use entente_proto::DirectoryClient;
 use entente_proto::directory::{BlockChange, Directory};
 use entente_push::{Config, Deps, Endpoint, Endpoints, SigningKey, build};
-use entente_shard::{MemoryStore, StateStore, WakeUp};
+use entente_shard::{Assignment, MemoryStore, StateStore, Stores, WakeUp};
 use parking_lot::Mutex;
 
 pub(crate) const ISSUER: &str = "https://gateway.test";
@@ -71,7 +71,11 @@ impl World {
         };
         let deps = Deps {
             log: Arc::clone(&self.log) as Arc<dyn Log>,
-            store: Arc::clone(&self.store) as Arc<dyn StateStore>,
+            assignment: Assignment::Fixed(BTreeSet::from([ShardId::new(0)])),
+            stores: Stores::Kept(BTreeMap::from([(
+                ShardId::new(0),
+                Arc::clone(&self.store) as Arc<dyn StateStore>,
+            )])),
             seal: self.seal.clone(),
             directory: DirectoryClient::local(Arc::new(Users)),
             endpoints: Arc::clone(&self.partners) as Arc<dyn Endpoints>,

@@ -14,8 +14,8 @@ use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Metrics, Readiness, Tasks};
 use entente_proto::edge::{EdgeId, EdgeStream, ResumeKey, Router, ToEdge, ToRouter};
 use entente_proto::{Directory, IntakeClient};
-use entente_router::{Assignment, Config, Deps, Service, build};
-use entente_shard::{MemoryStore, StateStore, Stores};
+use entente_router::{Config, Deps, Service, build};
+use entente_shard::{Assignment, MemoryStore, StateStore, Stores};
 use tokio::time::timeout;
 
 use crate::plug::Power;

@@ -196,7 +196,7 @@ impl Deployment {
     pub fn client(&self, user: &User, node: usize) -> ClientConfig {
         let (partner, visible) = (Arc::clone(&self.partner), user.visible.clone());
         ClientConfig {
-            address: self.door(node),
+            addresses: vec![self.door(node), self.door(node + 1)],
             domain: DOMAIN.to_owned(),
             tls: Arc::clone(&self.tls),
             localpart: user.account.to_string(),

@@ -153,7 +153,7 @@ impl Stand {
     pub fn client(&self, user: &User) -> ClientConfig {
         let (partner, visible) = (Arc::clone(&self.partner), user.visible.clone());
         ClientConfig {
-            address: self.xmpp,
+            addresses: vec![self.xmpp],
             domain: DOMAIN.to_owned(),
             tls: Arc::clone(&self.tls),
             localpart: user.account.to_string(),

@@ -10,8 +10,8 @@ use rustls::ClientConfig as TlsConfig;
 /// How a client connects and logs in.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// Where the server listens: tried in this order until one takes a connection.
+    pub addresses: Vec<SocketAddr>,
     /// The domain of the service: what the stream is opened to and the certificate is checked for.
     pub domain: String,
     /// Whom to trust; see [`crate::trust::Trust::client_config`].

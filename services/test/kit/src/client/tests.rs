@@ -100,7 +100,7 @@ impl Script {
 
 fn config(mechanism: Mechanism) -> ClientConfig {
     ClientConfig {
-        address: ([127, 0, 0, 1], 1).into(),
+        addresses: vec![([127, 0, 0, 1], 1).into()],
         domain: "gateway.test".to_owned(),
         tls: Trust::Anyone.client_config(&[]).unwrap(),
         localpart: "7-1".to_owned(),

@@ -64,7 +64,7 @@ pub(crate) enum Turn {
 impl Wire {
     /// Connects as the configuration says.
     pub(crate) async fn connect(config: &ClientConfig) -> Result<Self, ClientError> {
-        let socket = TcpStream::connect(config.address).await?;
+        let socket = TcpStream::connect(&config.addresses[..]).await?;
         // Stanzas are small and somebody waits for each.
         socket.set_nodelay(true)?;
         let name = ServerName::try_from(config.domain.clone()).map_err(|_| ClientError::Domain)?;

@@ -32,7 +32,7 @@ impl Server {
         let trust = Trust::Roots(Arc::from(authority.pem()));
         let transport = Transport::DirectTls;
         let mut config = DeviceConfig::new(ClientConfig {
-            address: listener.local_addr().unwrap(),
+            addresses: vec![listener.local_addr().unwrap()],
             domain: DOMAIN.to_owned(),
             tls: trust.client_config(transport.alpn()).unwrap(),
             localpart: "7-1".to_owned(),
