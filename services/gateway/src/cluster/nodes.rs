@@ -84,7 +84,7 @@ pub(super) struct Nodes {
     placement: Placement,
     far: BTreeMap<Box<str>, Handles>,
     home: OnceLock<(Box<str>, Handles)>,
-    /// When the last survey began.
+    /// When the last survey ended.
     surveyed: Mutex<Option<Instant>>,
 }
 
@@ -201,7 +201,6 @@ impl Nodes {
         if surveyed.is_some_and(|at| at >= since) {
             return;
         }
-        *surveyed = Some(Instant::now());
         let home = self.home.get();
         let others = self.far.iter();
         let others = others.filter(|(node, _)| home.is_none_or(|(home, _)| home != *node));
@@ -213,6 +212,7 @@ impl Nodes {
         let said = join_all(asked).await;
         let said: Vec<_> = said.into_iter().flatten().collect();
         self.owners.learn(&said);
+        *surveyed = Some(Instant::now());
     }
 
     fn home_of(&self, account: AccountId) -> ShardId {
