@@ -1,11 +1,13 @@
 //! Models of how Entente keeps its promise, small enough that a search visits every state.
 //!
-//! Three models, because the joint space would be far too large, and because the parts meet in one
+//! Four models, because the joint space would be far too large, and because the parts meet in one
 //! narrow place: the fold of a shard's log is a pure function of the log.
 //!
 //! - [`takeover`]: claims, state topic, compaction, zombies, snapshots, replay, output counters. It
 //!   shows that what a new owner rebuilds *equals the fold of the log*, whatever died, paused,
-//!   overwrote or was compacted. The other two stand on this and compute the fold from the log.
+//!   overwrote or was compacted. `submit` and `delivery` stand on this and compute the fold from the log.
+//! - [`handover`]: who owns a shard when routers share the shards: a group that may say anything, claims
+//!   of rows and of input, commits that come too late, and the floor of the input.
 //! - [`submit`]: from a sender's stanza to the `h` that covers it: lost reports, stray copies, a full
 //!   log, refusals, the twin of the inbound count.
 //! - [`delivery`]: from the mailbox to the receipt: session epochs, stale edges, zombies, resume, the
@@ -38,6 +40,7 @@
 
 pub mod check;
 pub mod delivery;
+pub mod handover;
 pub mod submit;
 pub mod takeover;
 

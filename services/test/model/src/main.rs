@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use entente_model::check::{Finding, Seeded, broken, clean};
 use entente_model::delivery::Delivery;
+use entente_model::handover::Handover;
 use entente_model::submit::Submit;
 use entente_model::takeover::Takeover;
 
@@ -14,7 +15,12 @@ use entente_model::takeover::Takeover;
 fn main() -> ExitCode {
     println!("| model | bounds | bug | states | depth | result |");
     println!("|---|---|---|---:|---:|---|");
-    let fine = [rows::<Takeover>(), rows::<Submit>(), rows::<Delivery>()];
+    let fine = [
+        rows::<Takeover>(),
+        rows::<Handover>(),
+        rows::<Submit>(),
+        rows::<Delivery>(),
+    ];
     if fine.iter().all(|fine| *fine) {
         ExitCode::SUCCESS
     } else {

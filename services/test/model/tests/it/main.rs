@@ -7,6 +7,7 @@ use std::hash::Hash;
 
 use entente_model::check::{Seeded, broken, clean};
 use entente_model::delivery::Delivery;
+use entente_model::handover::Handover;
 use entente_model::submit::Submit;
 use entente_model::takeover::Takeover;
 use stateright::Expectation;
@@ -72,6 +73,16 @@ fn takeover_holds_in_every_state() {
 #[test]
 fn takeover_notices_every_seeded_bug() {
     notices::<Takeover>();
+}
+
+#[test]
+fn handover_holds_in_every_state() {
+    holds::<Handover>(&[150_000, 120_000]);
+}
+
+#[test]
+fn handover_notices_every_seeded_bug() {
+    notices::<Handover>();
 }
 
 #[test]
