@@ -18,8 +18,8 @@ use crate::topic::{Differences, TopicRules};
 
 /// Longest that a request waits for its answer.
 const ANSWER: Duration = Duration::from_secs(15);
-/// The same of a request to let records go.
-const FLOOR_ANSWER: Duration = Duration::from_secs(5);
+/// The same of a request to let records go. Short: see below.
+const FLOOR_ANSWER: Duration = Duration::from_secs(2);
 /// Between such a request that failed and the next. While a broker is away, librdkafka spends a core on
 /// waiting for it, without any pause between attempts to connect, for as long as a request waits.
 const FLOOR_AGAIN: Duration = Duration::from_secs(60);
