@@ -200,7 +200,8 @@ impl Ground {
     }
 }
 
-fn enlisted(users: &[User], hosts: &[Host]) -> Vec<Account> {
+/// Enlisted users as accounts that log in.
+pub fn enlisted(users: &[User], hosts: &[Host]) -> Vec<Account> {
     let account = |user: &User| {
         let host = hosts.get(user.partner)?;
         Some(Account {

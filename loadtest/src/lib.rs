@@ -10,6 +10,7 @@
 //! - A run that says nothing about the server says so, and exits with a status of its own.
 
 pub mod cli;
+pub mod cluster;
 pub mod conduct;
 pub mod ground;
 pub mod line;

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cluster::Cluster;
 use crate::field::{Field, ORDERLY, Told};
 use crate::file::Campaign;
 use crate::preload::Preload;
@@ -64,6 +65,8 @@ pub struct Tools<'a> {
     pub preload: Option<&'a Preload>,
     /// Through which clients connect.
     pub proxy: Option<&'a Proxy>,
+    /// The members of a cluster.
+    pub cluster: Option<&'a Cluster>,
 }
 
 impl<'a> Tools<'a> {
@@ -84,14 +87,15 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Runs it: the process is up before, and has been stopped afterwards. One line a fault goes to `out`.
+/// Runs it: the process is up before, and has been stopped afterwards; a cluster is left as it is. One
+/// line a fault goes to `out`.
 /// SIGINT and SIGTERM end the rounds; what was done until then is drained and checked.
 ///
 /// # Errors
 /// If load cannot be made at all, or the history cannot be written or read.
 pub async fn run(
     mut order: Order<'_>,
-    process: &mut Process,
+    mut process: Option<&mut Process>,
     out: &mut dyn Write,
 ) -> anyhow::Result<Report> {
     let accounts = std::mem::take(&mut order.accounts);
@@ -113,7 +117,7 @@ pub async fn run(
     Box::pin(stages(
         &order,
         &engine,
-        process,
+        process.as_deref_mut(),
         (&recorder, out),
         &mut seen,
     ))
@@ -122,14 +126,19 @@ pub async fn run(
         .await
         .context("ending the generator")?;
     seen.invalid.extend(errors);
-    match process.stop(ORDERLY).await {
-        Ok(status) if status.success() => {}
-        Ok(status) => seen
-            .troubles
-            .push(format!("{} did not end in order: {status}", order.target)),
-        Err(error) => seen
-            .troubles
-            .push(format!("{} cannot be stopped: {error}", order.target)),
+    if let Some(process) = process {
+        let target = order.target;
+        let trouble = match process.stop(ORDERLY).await {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(format!("{target} did not end in order: {status}")),
+            Err(error) => Some(format!("{target} cannot be stopped: {error}")),
+        };
+        seen.troubles.extend(trouble);
+    }
+    if let Some(cluster) = order.tools.cluster {
+        let down = cluster.mend().await?;
+        let ended = down.iter().map(|who| format!("{who} ended by itself"));
+        seen.troubles.extend(ended);
     }
     if let Err(error) = writer.close() {
         seen.invalid.push(error.to_string());
@@ -168,7 +177,7 @@ async fn connect(engine: &Engine) -> anyhow::Result<()> {
 async fn stages(
     order: &Order<'_>,
     engine: &Engine,
-    process: &mut Process,
+    process: Option<&mut Process>,
     (recorder, out): (&Recorder, &mut dyn Write),
     seen: &mut Seen,
 ) -> anyhow::Result<()> {
@@ -187,7 +196,7 @@ async fn stages(
         tools: order.tools,
         recorder,
         target: order.target,
-        process: Mutex::new(process),
+        process: process.map(Mutex::new),
         told: RefCell::new(Told { out, seen }),
         machine: Cell::new(0),
     };

@@ -1,11 +1,13 @@
 //! The faults of a campaign file, kind by kind.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use entente_engine::scenario::span;
 use serde::Deserialize;
 
 use crate::between::Between;
+use crate::cluster::{Act, Role};
 use crate::schedule::{Deed, Track};
 
 /// What happens, and how often. A kind without a table does not happen.
@@ -32,6 +34,8 @@ pub struct Faults {
     pub full_disk: Option<Stops>,
     /// SIGKILL, and a start.
     pub kill: Option<Kills>,
+    /// What happens to members of a cluster, instead of to one process.
+    pub members: Option<Members>,
     /// No bytes pass between clients and the process.
     pub partition: Option<Stops>,
     /// SIGTERM, an end with status 0, and a start.
@@ -105,7 +109,19 @@ impl Faults {
         ]
         .into_iter()
         .flatten()
+        .chain(self.members.iter().flat_map(Members::kinds))
         .collect()
+    }
+
+    /// Whether there has to be a cluster.
+    pub const fn needs_cluster(&self) -> bool {
+        self.members.is_some()
+    }
+
+    /// Whether there has to be one process.
+    pub fn needs_process(&self) -> bool {
+        let process = |kind: &Kind| matches!(kind.deed.track(), Track::Machine | Track::Process);
+        self.kinds().iter().any(process)
     }
 
     /// The first value that makes no sense, and why.
@@ -131,9 +147,55 @@ impl Faults {
                 Deed::Delay(loss) if !(0.0..1.0).contains(&loss) => {
                     Some((key("loss"), "must be at least 0, and below 1"))
                 }
+                Deed::Member(Act::Restart, Role::Broker | Role::Redis) => {
+                    let what =
+                        "is killed or paused: it has no end in order that would tell anything";
+                    Some(("faults.members.restart".to_owned(), what))
+                }
                 _ => None,
             }
         })
+    }
+}
+
+/// What happens to members of a cluster, by role: `[faults.members.kill.router]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Members {
+    /// Redis forgets everything.
+    pub flush: Option<Stops>,
+    /// SIGKILL, and a start.
+    pub kill: BTreeMap<Role, Kills>,
+    /// SIGSTOP, and SIGCONT.
+    pub pause: BTreeMap<Role, Stops>,
+    /// SIGTERM, an orderly end, and a start.
+    pub restart: BTreeMap<Role, Kills>,
+}
+
+impl Members {
+    fn kinds(&self) -> Vec<Kind> {
+        let kills = |act, of: &BTreeMap<Role, Kills>| -> Vec<Kind> {
+            let kind = |(role, it): (&Role, &Kills)| {
+                Kind::new(it.weight, Deed::Member(act, *role), it.down)
+            };
+            of.iter().map(kind).collect()
+        };
+        let pauses = self
+            .pause
+            .iter()
+            .map(|(role, it)| Kind::new(it.weight, Deed::Member(Act::Pause, *role), it.time));
+        let flush = self.flush.iter();
+        let flush =
+            flush.map(|it| Kind::new(it.weight, Deed::Member(Act::Flush, Role::Redis), it.time));
+        let ends = [
+            kills(Act::Kill, &self.kill),
+            kills(Act::Restart, &self.restart),
+        ];
+        ends.into_iter()
+            .flatten()
+            .chain(pauses)
+            .chain(flush)
+            .collect()
     }
 }
 

@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::{Act, Role};
 use crate::conduct::Tools;
 use crate::proxy::Weather;
 use crate::report::Seen;
@@ -33,8 +34,8 @@ pub(crate) struct Field<'a> {
     pub(crate) tools: Tools<'a>,
     pub(crate) recorder: &'a Recorder,
     pub(crate) target: &'a str,
-    /// Of whoever strikes it, or looks whether it is there.
-    pub(crate) process: Mutex<&'a mut Process>,
+    /// Of whoever strikes it, or looks whether it is there. None if a cluster is struck.
+    pub(crate) process: Option<Mutex<&'a mut Process>>,
     pub(crate) told: RefCell<Told<'a>>,
     /// How often something of the machine began or ceased to fail; odd while it fails.
     pub(crate) machine: Cell<u64>,
@@ -56,8 +57,9 @@ impl Field<'_> {
             let tracks = round.iter();
             let tracks = tracks.map(|strikes| self.sequence(strikes, (number, rounds.len())));
             try_join_all(tracks).await?;
-            let mut process = self.process.lock().await;
-            self.revive(&mut process).await?;
+            if let Some(process) = &self.process {
+                self.revive(&mut *process.lock().await).await?;
+            }
             self.recorder.record(&Event::Heal(Heal {}));
         }
         Ok(())
@@ -92,8 +94,13 @@ impl Field<'_> {
     async fn strike(&self, strike: &Strike) -> anyhow::Result<Option<Duration>> {
         let kind = strike.deed.name();
         let mut back = None;
+        if let Deed::Member(act, role) = strike.deed {
+            back = self.strike_member(strike, act, role).await?;
+            return Ok(back);
+        }
         if strike.deed.track() == Track::Process {
-            let mut process = self.process.lock().await;
+            let process = self.process.as_ref().context("there is no process")?;
+            let mut process = process.lock().await;
             self.revive(&mut process).await?;
             self.tell(kind, true);
             back = self.strike_process(strike, &mut process).await?;
@@ -143,6 +150,35 @@ impl Field<'_> {
         }
         sleep(strike.lasts).await;
         self.start(process).await.map(Some)
+    }
+
+    /// Something of a cluster. Says how long a start took.
+    async fn strike_member(
+        &self,
+        strike: &Strike,
+        act: Act,
+        role: Role,
+    ) -> anyhow::Result<Option<Duration>> {
+        let cluster = self.tools.cluster.context("there is no cluster")?;
+        let name = cluster.member(role, strike.member)?;
+        let kind = strike.deed.name();
+        self.tell_of(kind, name, true);
+        let (begin, end) = match act {
+            Act::Flush => ("flush", None),
+            Act::Kill => ("kill", Some("start")),
+            Act::Pause => ("pause", Some("resume")),
+            Act::Restart => ("stop", Some("start")),
+        };
+        let begun = Instant::now();
+        cluster.tell(begin, role, name).await?;
+        sleep(strike.lasts).await;
+        let mut back = None;
+        if let Some(end) = end {
+            cluster.tell(end, role, name).await?;
+            back = (end == "start").then(|| begun.elapsed());
+        }
+        self.tell_of(kind, name, false);
+        Ok(back)
     }
 
     async fn strike_around(&self, strike: &Strike) -> anyhow::Result<()> {
@@ -202,7 +238,7 @@ impl Field<'_> {
                 sleep(lasts).await;
                 preload.slow_sync(Duration::ZERO)?;
             }
-            Deed::BrokenSync | Deed::Kill | Deed::Restart | Deed::Stop => {}
+            Deed::BrokenSync | Deed::Kill | Deed::Member(..) | Deed::Restart | Deed::Stop => {}
         }
         Ok(())
     }
@@ -227,12 +263,17 @@ impl Field<'_> {
     /// Brings everything back from strikes that were broken off, and heals.
     pub(crate) async fn mend(&self) -> anyhow::Result<()> {
         self.tools.clear()?;
-        let mut process = self.process.lock().await;
-        if process.ended()?.is_some() {
-            self.start(&mut process).await?;
-        } else {
-            // Whoever is not stopped does not mind.
-            process.resume()?;
+        if let Some(cluster) = self.tools.cluster {
+            cluster.mend().await?;
+        }
+        if let Some(process) = &self.process {
+            let mut process = process.lock().await;
+            if process.ended()?.is_some() {
+                self.start(&mut process).await?;
+            } else {
+                // Whoever is not stopped does not mind.
+                process.resume()?;
+            }
         }
         self.recorder.record(&Event::Heal(Heal {}));
         Ok(())
@@ -264,13 +305,17 @@ impl Field<'_> {
     }
 
     fn tell(&self, kind: &'static str, start: bool) {
+        self.tell_of(kind, self.target, start);
+    }
+
+    fn tell_of(&self, kind: &'static str, target: &str, start: bool) {
         if start {
             let mut told = self.told.borrow_mut();
             *told.seen.strikes.entry(kind).or_default() += 1;
         }
         self.recorder.record(&Event::Fault(Fault {
             kind: kind.to_owned(),
-            target: self.target.to_owned(),
+            target: target.to_owned(),
             start,
         }));
     }

@@ -228,6 +228,6 @@ mod tests {
             );
             seen += 1;
         }
-        assert_eq!(seen, 4);
+        assert_eq!(seen, 5);
     }
 }

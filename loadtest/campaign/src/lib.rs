@@ -1,7 +1,7 @@
 //! Campaigns: load while a process, its machine, its network and its clients fail, again and again; then
 //! everything heals, drains, and its history is checked.
 //!
-//! In: a [`Campaign`] file, accounts, a process that serves them. Out: a [`Report`] with the verdict on
+//! In: a [`Campaign`] file, accounts, a process that serves them or a cluster of processes. Out: a [`Report`] with the verdict on
 //! every message. The program lays the ground and says where things go.
 //!
 //! **Invariants**
@@ -11,6 +11,7 @@
 //! - Held means that enough happened: a campaign that misses one of its minimums proves nothing.
 
 mod between;
+mod cluster;
 mod conduct;
 mod faults;
 mod field;
@@ -21,8 +22,9 @@ mod report;
 mod schedule;
 
 pub use between::Between;
+pub use cluster::{Act, Cluster, Role};
 pub use conduct::{Order, Tools, run};
-pub use faults::{Cuts, Delays, Faults, Kills, Shifts, Stops, Zombies};
+pub use faults::{Cuts, Delays, Faults, Kills, Members, Shifts, Stops, Zombies};
 pub use file::{Campaign, Source};
 pub use preload::Preload;
 pub use proxy::Proxy;

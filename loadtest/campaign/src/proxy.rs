@@ -48,16 +48,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of loopback for connections to `target`, in the runtime of the caller.
+    /// Listens on a free port of loopback for connections to `targets`, in the runtime of the caller.
+    /// Each connection goes to another one, and on to the next if that refuses.
     ///
     /// # Errors
     /// If it cannot listen.
-    pub async fn start(target: SocketAddr) -> io::Result<Self> {
+    pub async fn start(targets: Vec<SocketAddr>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::default());
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, target, seen));
+        accepting.spawn(accept(listener, targets, seen));
         Ok(Self {
             address,
             weather,
@@ -81,12 +82,18 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn accept(
+    listener: TcpListener,
+    mut targets: Vec<SocketAddr>,
+    weather: watch::Receiver<Weather>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => if let Ok((client, from)) = accepted {
-                connections.spawn(connection(client, (from, target), weather.clone()));
+                let step = targets.len().min(1);
+                targets.rotate_left(step);
+                connections.spawn(connection(client, (from, targets.clone()), weather.clone()));
             },
             Some(_ended) = connections.join_next() => {}
         }
@@ -95,16 +102,21 @@ async fn accept(listener: TcpListener, target: SocketAddr, weather: watch::Recei
 
 async fn connection(
     client: TcpStream,
-    (from, target): (SocketAddr, SocketAddr),
+    (from, targets): (SocketAddr, Vec<SocketAddr>),
     weather: watch::Receiver<Weather>,
 ) {
     if !through(&weather).await {
         return;
     }
     // A process that is down refuses, and the client sees its connection end.
-    let Ok(server) = connect(from, target).await else {
-        return;
-    };
+    let mut server = None;
+    for target in targets {
+        server = connect(from, target).await.ok();
+        if server.is_some() {
+            break;
+        }
+    }
+    let Some(server) = server else { return };
     // Small stanzas both ways: waiting to fill segments would be a delay of our own.
     if client
         .set_nodelay(true)
@@ -183,7 +195,9 @@ mod tests {
     /// A server that sends back what it is sent, through a proxy.
     async fn echo() -> (Proxy, TcpStream, JoinSet<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
+        let proxy = Proxy::start(vec![listener.local_addr().unwrap()])
+            .await
+            .unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::cluster::{self, Act, Role};
 use crate::faults::{Faults, Kind};
 use crate::file::Campaign;
 
@@ -21,6 +22,8 @@ pub enum Deed {
     FullDisk,
     /// SIGKILL; a start when it is over.
     Kill,
+    /// Something is done to a member of a cluster.
+    Member(Act, Role),
     /// Nothing passes between clients and the process.
     Partition,
     /// SIGTERM and an orderly end; a start when it is over.
@@ -47,13 +50,23 @@ pub(crate) enum Track {
     Machine,
     Network,
     Process,
+    Edges,
+    Routers,
+    Services,
+    Brokers,
+    Hints,
 }
 
-const TRACKS: [Track; 4] = [
+const TRACKS: [Track; 9] = [
     Track::Clients,
     Track::Machine,
     Track::Network,
     Track::Process,
+    Track::Edges,
+    Track::Routers,
+    Track::Services,
+    Track::Brokers,
+    Track::Hints,
 ];
 
 impl Deed {
@@ -65,6 +78,7 @@ impl Deed {
             Self::Delay(_) => "delay",
             Self::FullDisk => "full-disk",
             Self::Kill => "kill",
+            Self::Member(act, role) => cluster::name(act, role),
             Self::Partition => "partition",
             Self::Restart => "restart",
             Self::Skew => "skew",
@@ -80,6 +94,11 @@ impl Deed {
             Self::FullDisk | Self::Skew | Self::SlowSync => Track::Machine,
             Self::Delay(_) | Self::Partition => Track::Network,
             Self::BrokenSync | Self::Kill | Self::Restart | Self::Stop => Track::Process,
+            Self::Member(_, Role::Connection) => Track::Edges,
+            Self::Member(_, Role::Router) => Track::Routers,
+            Self::Member(_, Role::Identity | Role::Push) => Track::Services,
+            Self::Member(_, Role::Broker) => Track::Brokers,
+            Self::Member(_, Role::Redis) => Track::Hints,
         }
     }
 
@@ -105,6 +124,8 @@ pub struct Strike {
     pub by: Duration,
     /// Whether a clock is behind by that, and not ahead.
     pub behind: bool,
+    /// Which of the members of a role, counted around; else zero.
+    pub member: u32,
 }
 
 /// A round: sequences of faults that happen beside each other; one, unless they may overlap.
@@ -157,6 +178,10 @@ fn sequence(campaign: &Campaign, kinds: &[Kind], rng: &mut StdRng) -> Vec<Strike
             lasts,
             by,
             behind: deed == Deed::Skew && rng.random(),
+            member: match deed {
+                Deed::Member(..) => rng.random(),
+                _ => 0,
+            },
         });
     }
 }

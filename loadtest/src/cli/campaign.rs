@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use entente_campaign::{Campaign, Order, Preload, Proxy, Report, Tools};
+use entente_campaign::{Campaign, Cluster, Order, Preload, Proxy, Report, Tools};
 use entente_engine::scenario::{Kind, Scenario};
 use entente_history::Outcome;
 use entente_report::{FAILED, INVALID, write_whole};
 
+use crate::cluster::Doors;
 use crate::ground::Ground;
 use crate::signal::Signal;
 
@@ -36,8 +37,15 @@ pub(super) struct Options {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The program `entente` (`target.program`).
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "cluster")]
     server: Option<PathBuf>,
+    /// The folder of a cluster that runs, instead of a gateway of the campaign's own; `ops/cluster` starts
+    /// one.
+    #[arg(long, value_name = "FOLDER", requires = "control")]
+    cluster: Option<PathBuf>,
+    /// The program that kills and starts the members of the cluster.
+    #[arg(long, value_name = "PROGRAM", requires = "cluster")]
+    control: Option<PathBuf>,
 }
 
 /// Runs a campaign and says how it came out.
@@ -46,6 +54,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Ok(read) => read,
         Err(error) => return super::usage(&format!("{error:#}")),
     };
+    let whole = options.cluster.clone().zip(options.control.clone());
+    if let Some(wrong) = misplaced(&campaign, whole.is_some()) {
+        return super::usage(wrong);
+    }
     let run = super::drawn();
     let name = super::named(&options.file.display().to_string());
     let out = options
@@ -71,7 +83,12 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let local = tokio::task::LocalSet::new();
-    let conducted = conduct(&campaign, scenario, run, &out);
+    let conducted = async {
+        match whole {
+            Some(cluster) => over_cluster(&campaign, scenario, run, &out, cluster).await,
+            None => conduct(&campaign, scenario, run, &out).await,
+        }
+    };
     match local.block_on(&runtime, Box::pin(conducted)) {
         Ok(report) => finish(&report, &out),
         Err(error) => {
@@ -107,6 +124,84 @@ fn read(options: &Options) -> anyhow::Result<(Campaign, Scenario)> {
     Ok((campaign, scenario))
 }
 
+/// Why the faults of a campaign have nothing to happen to.
+fn misplaced(campaign: &Campaign, is_cluster: bool) -> Option<&'static str> {
+    let faults = &campaign.faults;
+    if is_cluster && faults.needs_process() {
+        return Some("faults: a cluster is struck through faults.members, not through one process");
+    }
+    if !is_cluster && faults.needs_cluster() {
+        return Some("faults.members: takes --cluster and --control");
+    }
+    None
+}
+
+/// A campaign over a cluster that runs, and goes on running.
+async fn over_cluster(
+    campaign: &Campaign,
+    mut scenario: Scenario,
+    run: String,
+    out: &Path,
+    (folder, control): (PathBuf, PathBuf),
+) -> anyhow::Result<Report> {
+    let mut to = io::stdout();
+    let cluster = Cluster::find(control).await?;
+    let doors = Doors::read(&folder)?;
+    let mut accounts = Vec::new();
+    let hosts = doors.enlist(&mut scenario, &folder, &cluster, &mut accounts);
+    let _hosts = hosts.await?;
+    // What stands before connection nodes: a client that loses one comes back at another.
+    let proxy = Proxy::start(doors.xmpp).await?;
+    scenario.target.address = Some(proxy.address());
+    let order = Order {
+        campaign,
+        scenario: &scenario,
+        accounts,
+        sealing: Some(Arc::new(Signal)),
+        seed: campaign.seed,
+        run,
+        target: "cluster",
+        histories: &out.join("events"),
+        tools: Tools {
+            proxy: Some(&proxy),
+            cluster: Some(&cluster),
+            ..Tools::default()
+        },
+    };
+    let before = logged(&folder)?;
+    let ran = Box::pin(entente_campaign::run(order, None, &mut to)).await;
+    let after = logged(&folder)?;
+    let (errors, claims) = (after.errors - before.errors, after.claims - before.claims);
+    writeln!(
+        to,
+        "the nodes logged {errors} errors, and took shards over {claims} times"
+    )?;
+    ran
+}
+
+/// What nodes wrote into their logs.
+struct Logged {
+    errors: usize,
+    claims: usize,
+}
+
+fn logged(folder: &Path) -> anyhow::Result<Logged> {
+    let mut logged = Logged {
+        errors: 0,
+        claims: 0,
+    };
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let text = fs::read(&path)?;
+            let text = String::from_utf8_lossy(&text);
+            logged.errors += text.matches(" ERROR ").count();
+            logged.claims += text.matches(" shard claimed ").count();
+        }
+    }
+    Ok(logged)
+}
+
 async fn conduct(
     campaign: &Campaign,
     mut scenario: Scenario,
@@ -137,7 +232,7 @@ async fn conduct(
     let mut node = ground.node.take().context("no gateway was started")?;
     let mut proxy = None;
     if let (true, Some(address)) = (faults.needs_proxy(), &mut scenario.target.address) {
-        let between = Proxy::start(*address).await?;
+        let between = Proxy::start(vec![*address]).await?;
         *address = between.address();
         proxy = Some(between);
     }
@@ -153,9 +248,10 @@ async fn conduct(
         tools: Tools {
             preload: preload.as_ref(),
             proxy: proxy.as_ref(),
+            cluster: None,
         },
     };
-    let ran = Box::pin(entente_campaign::run(order, node.process(), &mut to)).await;
+    let ran = Box::pin(entente_campaign::run(order, Some(node.process()), &mut to)).await;
     let log = out.join("entente.log");
     fs::copy(node.log(), &log).context("keeping the gateway's log")?;
     let errors = fs::read_to_string(&log)?.matches(" ERROR ").count();

@@ -236,7 +236,7 @@ impl<'a> Scan<'a> {
             facts.first_fault.get_or_insert(at);
             facts.faults.push(FaultAt {
                 line: spot.line,
-                kills: it.kind == "kill",
+                kills: it.kind.starts_with("kill"),
                 in_flight: 0,
                 push: it.kind.starts_with("push"),
             });
