@@ -19,16 +19,31 @@
 //!   [`ToEdge::Refused`] *earlier in the stream*, or needs nothing.
 //! - Only what no log ever takes is refused. What a log did not take closes the session.
 //! - A session that lost its place gets [`ToEdge::Closed`] and nothing after it.
-//! - An edge that loses the stream treats every session on it as detached: it re-attaches or closes.
+//! - The living edge is the authority for what was read and written: an owner that answers for a session
+//!   anew takes it from the edge's [`Report`].
+//!
+//! **When the stream ends**, sessions live on at the edge. It attaches again, to whoever owns the shard by
+//! then, and for each session sends one [`ToRouter::Reattach`], followed by everything that the end of the
+//! stream may have swallowed, in order, before anything new: each stanza without an outcome, and each
+//! request for a place that was not answered. Nothing of a session counts on the new stream before its
+//! `Reattach`. The owner accepts if the log has no newer epoch of the account than the session's; else
+//! it says [`ToEdge::Closed`]. What it said on the stream that ended and did not arrive is void: positions
+//! above those of the report are given out again. Stanzas that the log has already are told by their ids,
+//! or by epoch and position, which a session keeps.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use entente_core::{
-    AccountId, Content, Envelope, Epoch, Fault, Position, SessionId, ShardId, Timestamp,
+    AccountId, Content, Envelope, Epoch, Fault, Position, Sequence, SessionId, ShardId, Timestamp,
 };
-use tokio::sync::mpsc;
+
+mod report;
+mod stream;
+
+pub use report::{Management, Refusal, Report, Unacked};
+pub use stream::{EdgeSender, EdgeStream, Inbound, StreamGone, StreamId};
 
 /// Batches that may wait in each direction of a local stream.
 pub const STREAM_BATCHES: usize = 64;
@@ -104,6 +119,13 @@ pub enum ToRouter {
         /// The session.
         session: SessionId,
     },
+    /// The session's stream ended and its connection did not; answered by `Reattached` or `Closed`.
+    Reattach {
+        /// The session.
+        session: SessionId,
+        /// Where it stands.
+        report: Box<Report>,
+    },
     /// A client wants to go on with a session whose connection died.
     Resume {
         /// A session id that the edge drew for the new connection.
@@ -124,8 +146,9 @@ pub enum ToRouter {
     Submit {
         /// The session.
         session: SessionId,
-        /// The stamped envelope; `epoch` and `position` are those of the session.
-        envelope: Box<Envelope>,
+        /// The stamped envelope; `epoch` and `position` are those of the session. Shared: the edge keeps
+        /// it until it has its outcome.
+        envelope: Arc<Envelope>,
     },
 }
 
@@ -154,6 +177,8 @@ pub enum ToEdge {
         session: SessionId,
         /// Its position in what is written.
         position: Position,
+        /// Which mailbox entry it is; none if it is in no mailbox and never comes again.
+        sequence: Option<Sequence>,
         /// What it is.
         content: Content,
         /// Set if it waited for the device: when it was admitted.
@@ -175,12 +200,19 @@ pub enum ToEdge {
         /// The contiguous prefix.
         through: Position,
     },
+    /// Answers `Reattach`: the session goes on.
+    Reattached {
+        /// The session.
+        session: SessionId,
+    },
     /// A submitted stanza can never be accepted: write its error at this outbound position.
     Refused {
         /// The session.
         session: SessionId,
         /// The position of the error in what is written.
         position: Position,
+        /// The position of the stanza in what the device sent.
+        inbound: Position,
         /// The stanza's id.
         id: Bytes,
         /// For whom it was.
@@ -270,6 +302,7 @@ impl ToRouter {
             | Self::End { session }
             | Self::Handled { session, .. }
             | Self::Local { session }
+            | Self::Reattach { session, .. }
             | Self::Resume { session, .. }
             | Self::Start { session }
             | Self::Submit { session, .. } => *session,
@@ -286,6 +319,7 @@ impl ToEdge {
             | Self::Deliver { session, .. }
             | Self::Enabled { session, .. }
             | Self::Handled { session, .. }
+            | Self::Reattached { session }
             | Self::Refused { session, .. }
             | Self::Resumed { session, .. }
             | Self::Slot { session, .. }
@@ -293,58 +327,6 @@ impl ToEdge {
         }
     }
 }
-
-/// What arrives at the owner: which edge, and what it says. An empty batch means that the edge's
-/// stream is gone.
-pub type Inbound = (EdgeId, Vec<ToRouter>);
-
-/// The edge's end of one stream to the owner of one shard.
-#[derive(Debug)]
-pub struct EdgeStream {
-    /// Sends batches to the owner.
-    pub to_router: EdgeSender,
-    /// Receives batches from the owner. Must be drained at all times: credits bound what is in it.
-    pub to_edge: mpsc::Receiver<Vec<ToEdge>>,
-}
-
-/// Sends batches from one edge to one owner.
-#[derive(Clone, Debug)]
-pub struct EdgeSender {
-    edge: EdgeId,
-    inner: mpsc::Sender<Inbound>,
-}
-
-impl EdgeSender {
-    /// Wraps the owner's inbox for one edge.
-    pub const fn new(edge: EdgeId, inner: mpsc::Sender<Inbound>) -> Self {
-        Self { edge, inner }
-    }
-
-    /// Hands a batch over, waiting while the owner's inbox is full.
-    ///
-    /// # Errors
-    /// [`StreamGone`] if the owner ended. Dropping the future hands nothing over.
-    pub async fn send(&self, batch: Vec<ToRouter>) -> Result<(), StreamGone> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.inner
-            .send((self.edge, batch))
-            .await
-            .map_err(|_| StreamGone)
-    }
-
-    /// The owner's inbox, for the side of the wire that must also tell that the edge is gone.
-    #[cfg(feature = "wire")]
-    pub(crate) fn into_inbox(self) -> mpsc::Sender<Inbound> {
-        self.inner
-    }
-}
-
-/// The other end of a stream is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stream between connection and router ended")]
-pub struct StreamGone;
 
 /// The router service: owns shards, and carries stanzas between sessions and the log.
 #[async_trait]

@@ -21,6 +21,7 @@ mod identity;
 mod items;
 mod keys;
 mod pump;
+mod report;
 mod revocations;
 mod router;
 mod seats;

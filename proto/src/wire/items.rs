@@ -4,16 +4,19 @@
 //! - An item read is the item written, but for texts of faults (see `fault`).
 //! - Reading allocates no more than what arrived.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use entente_core::{
     Content, Delivered, Envelope, EnvelopeError, Epoch, FailReason, Failed, Fault, Position,
-    SealKey, SessionId, Timestamp,
+    SealKey, Sequence, SessionId, Timestamp,
 };
 
-use crate::edge::{CloseReason, ResumeKey, ToEdge, ToRouter, Unresumable};
+use crate::edge::{CloseReason, Refusal, ResumeKey, ToEdge, ToRouter, Unresumable};
 use crate::wire::Malformed;
 use crate::wire::fault::{self, BAD_REQUEST, BAD_SEAL};
 use crate::wire::generated as proto;
+use crate::wire::report;
 use crate::wire::words::{account, exact, read_account};
 
 /// What the edge's side writes.
@@ -34,6 +37,7 @@ pub(super) fn to_router(item: ToRouter, seal: &SealKey) -> proto::ToRouter {
         ToRouter::End { .. } => Item::End(proto::Nothing {}),
         ToRouter::Handled { position, .. } => Item::Handled(position.value()),
         ToRouter::Local { .. } => Item::Local(proto::Nothing {}),
+        ToRouter::Reattach { report: of, .. } => Item::Reattach(report::write(*of)),
         ToRouter::Resume {
             account: of,
             resume,
@@ -61,7 +65,7 @@ pub(super) fn read_to_router(message: proto::ToRouter, seal: &SealKey) -> Result
             EnvelopeError::BadSeal => BAD_SEAL,
             EnvelopeError::Malformed | EnvelopeError::UnknownVersion => BAD_REQUEST,
         })?;
-        let envelope = Box::new(envelope);
+        let envelope = Arc::new(envelope);
         return Ok(ToRouter::Submit { session, envelope });
     }
     read_plain(message).map_err(|Malformed| BAD_REQUEST)
@@ -92,6 +96,10 @@ fn read_plain(message: proto::ToRouter) -> Result<ToRouter, Malformed> {
             position: Position::new(position),
         },
         Item::Local(_) => ToRouter::Local { session },
+        Item::Reattach(of) => ToRouter::Reattach {
+            session,
+            report: Box::new(report::read(of)?),
+        },
         Item::Resume(resume) => ToRouter::Resume {
             session,
             account: read_account(resume.account)?,
@@ -116,11 +124,13 @@ pub(super) fn to_edge(item: ToEdge) -> proto::ToEdge {
         ToEdge::Closed { why, .. } => Item::Closed(close_reason(why).into()),
         ToEdge::Deliver {
             position,
+            sequence,
             content: what,
             delayed,
             ..
         } => Item::Deliver(proto::Deliver {
             position: position.value(),
+            sequence: sequence.map(Sequence::value),
             delayed: delayed.map(Timestamp::millis),
             content: Some(content(what)),
         }),
@@ -131,18 +141,21 @@ pub(super) fn to_edge(item: ToEdge) -> proto::ToEdge {
             outbound: outbound.value(),
         }),
         ToEdge::Handled { through, .. } => Item::Handled(through.value()),
+        ToEdge::Reattached { .. } => Item::Reattached(proto::Nothing {}),
         ToEdge::Refused {
             position,
+            inbound,
             id,
             to,
-            fault: why,
+            fault,
             ..
-        } => Item::Refused(proto::Refused {
-            position: position.value(),
+        } => Item::Refused(refused(Refusal {
+            position,
+            inbound,
             id,
-            to: Some(account(to)),
-            fault: Some(fault::write(why)),
-        }),
+            to,
+            fault,
+        })),
         ToEdge::Resumed {
             epoch,
             handled,
@@ -186,6 +199,7 @@ pub(super) fn read_to_edge(message: proto::ToEdge) -> Result<ToEdge, Malformed> 
         Item::Deliver(deliver) => ToEdge::Deliver {
             session,
             position: Position::new(deliver.position),
+            sequence: deliver.sequence.map(Sequence::new),
             content: read_content(deliver.content.ok_or(Malformed)?)?,
             delayed: deliver.delayed.map(Timestamp::from_millis),
         },
@@ -198,13 +212,24 @@ pub(super) fn read_to_edge(message: proto::ToEdge) -> Result<ToEdge, Malformed> 
             session,
             through: Position::new(through),
         },
-        Item::Refused(refused) => ToEdge::Refused {
-            session,
-            position: Position::new(refused.position),
-            id: refused.id,
-            to: read_account(refused.to)?,
-            fault: fault::read(&refused.fault.ok_or(Malformed)?),
-        },
+        Item::Reattached(_) => ToEdge::Reattached { session },
+        Item::Refused(refused) => {
+            let Refusal {
+                position,
+                inbound,
+                id,
+                to,
+                fault,
+            } = read_refused(refused)?;
+            ToEdge::Refused {
+                session,
+                position,
+                inbound,
+                id,
+                to,
+                fault,
+            }
+        }
         Item::Resumed(resumed) => ToEdge::Resumed {
             session,
             epoch: Epoch::new(resumed.epoch),
@@ -230,13 +255,33 @@ pub(super) fn read_to_edge(message: proto::ToEdge) -> Result<ToEdge, Malformed> 
     })
 }
 
-fn resume_key(key: &ResumeKey) -> proto::ResumeKey {
+pub(super) fn refused(refusal: Refusal) -> proto::Refused {
+    proto::Refused {
+        position: refusal.position.value(),
+        inbound: refusal.inbound.value(),
+        id: refusal.id,
+        to: Some(account(refusal.to)),
+        fault: Some(fault::write(refusal.fault)),
+    }
+}
+
+pub(super) fn read_refused(refused: proto::Refused) -> Result<Refusal, Malformed> {
+    Ok(Refusal {
+        position: Position::new(refused.position),
+        inbound: Position::new(refused.inbound),
+        id: refused.id,
+        to: read_account(refused.to)?,
+        fault: fault::read(&refused.fault.ok_or(Malformed)?),
+    })
+}
+
+pub(super) fn resume_key(key: &ResumeKey) -> proto::ResumeKey {
     proto::ResumeKey {
         key: Bytes::copy_from_slice(&key.0),
     }
 }
 
-fn read_resume_key(key: proto::ResumeKey) -> Result<ResumeKey, Malformed> {
+pub(super) fn read_resume_key(key: proto::ResumeKey) -> Result<ResumeKey, Malformed> {
     exact(&key.key).map(ResumeKey)
 }
 

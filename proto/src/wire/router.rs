@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::RouterClient;
 use crate::edge::{
-    BATCH_ITEMS, EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, ToEdge,
+    BATCH_ITEMS, EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, StreamId, ToEdge,
 };
 use crate::wire::fault::{BAD_ANSWER, BAD_REQUEST, ENDING, LATE, NOT_TAKEN, fault_of, status_of};
 use crate::wire::generated as proto;
@@ -97,7 +97,7 @@ impl Router for Remote {
             }
         });
         Ok(EdgeStream {
-            to_router: EdgeSender::new(edge, to_router),
+            to_router: EdgeSender::new(StreamId { edge, number: 0 }, to_router),
             to_edge,
         })
     }
@@ -192,18 +192,13 @@ impl Serving {
             .await
             .map_err(|_| NOT_TAKEN)??;
         let (out, frames) = mpsc::channel(OUT_FRAMES);
+        let (id, inbox) = stream.to_router.into_inbox();
         let end = OwnerEnd {
-            edge,
+            stream: id,
             seal: self.seal.clone(),
         };
-        let pump = Pump::new(
-            end,
-            stream.to_edge,
-            stream.to_router.into_inbox(),
-            out,
-            (seat.stop.clone(), ENDING),
-        );
-        let stream = carry(edge, pump, inbound, seat, ending);
+        let pump = Pump::new(end, stream.to_edge, inbox, out, (seat.stop.clone(), ENDING));
+        let stream = carry(id, pump, inbound, seat, ending);
         self.tasks.spawn("router stream, owner side", stream);
         Ok(frames)
     }
@@ -211,7 +206,7 @@ impl Serving {
 
 /// Runs one stream, tells each side of its end, and then gives the seat up.
 async fn carry(
-    edge: EdgeId,
+    stream: StreamId,
     mut pump: Pump<OwnerEnd>,
     mut inbound: Streaming<proto::EdgeFrame>,
     seat: Seat,
@@ -234,7 +229,7 @@ async fn carry(
         // The owner answers an empty batch by dropping its sender; until it has, an attach of the
         // same edge would be taken for the one that ended.
         let farewell = async {
-            if sink.send((edge, Vec::new())).await.is_ok() {
+            if sink.send((stream, Vec::new())).await.is_ok() {
                 while source.recv().await.is_some() {}
             }
         };
@@ -266,7 +261,7 @@ impl proto::router_server::Router for Serving {
 }
 
 struct OwnerEnd {
-    edge: EdgeId,
+    stream: StreamId,
     seal: SealKey,
 }
 
@@ -297,7 +292,7 @@ impl End for OwnerEnd {
             proto::edge_frame::Frame::Batch(batch) if fits(batch.items.len()) => {
                 let read = |item| items::read_to_router(item, &self.seal);
                 let items: Result<_, _> = batch.items.into_iter().map(read).collect();
-                Ok(Event::Batch((self.edge, items?)))
+                Ok(Event::Batch((self.stream, items?)))
             }
             proto::edge_frame::Frame::Attach(_) | proto::edge_frame::Frame::Batch(_) => {
                 Err(BAD_REQUEST)

@@ -192,8 +192,8 @@ async fn well_formed_frames_are_taken() {
     raw.frames.send(grant(64)).await.unwrap();
     let full = batch(vec![detach(); BATCH_ITEMS]);
     raw.frames.send(full).await.unwrap();
-    let (edge, items) = soon(raw.owner.inbox.recv()).await.unwrap();
-    assert_eq!((edge.0, items.len()), (5, BATCH_ITEMS));
+    let (stream, items) = soon(raw.owner.inbox.recv()).await.unwrap();
+    assert_eq!((stream.edge.0, items.len()), (5, BATCH_ITEMS));
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! Every item arrives as it was sent.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use entente_core::{
     AccountId, Class, Content, Delivered, Envelope, Epoch, FailReason, Failed, Fault, FaultKind,
-    PartnerId, Position, SessionId, ShardId, Timestamp, TraceContext,
+    PartnerId, Position, Sequence, SessionId, ShardId, Timestamp, TraceContext,
 };
 use entente_proto::edge::{
-    BATCH_ITEMS, CloseReason, EdgeId, ResumeKey, ToEdge, ToRouter, Unresumable,
+    BATCH_ITEMS, CloseReason, EdgeId, Management, Refusal, Report, ResumeKey, ToEdge, ToRouter,
+    Unacked, Unresumable,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -75,6 +78,57 @@ fn envelope() -> impl Strategy<Value = Envelope> {
     )
 }
 
+fn sequence() -> impl Strategy<Value = Sequence> {
+    any::<u64>().prop_map(Sequence::new)
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    (position(), position(), text(256), account(), fault()).prop_map(
+        |(position, inbound, id, to, fault)| Refusal {
+            position,
+            inbound,
+            id,
+            to,
+            fault,
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let management =
+        (position(), position(), option::of(key())).prop_map(|(inbound, outbound, resume)| {
+            Management {
+                inbound,
+                outbound,
+                resume,
+            }
+        });
+    let unacked =
+        (position(), sequence(), any::<u32>()).prop_map(|(position, sequence, cost)| Unacked {
+            position,
+            sequence,
+            cost,
+        });
+    let who = (account(), any::<u64>(), option::of(management));
+    let flow = (any::<bool>(), any::<u32>(), sequence(), sequence());
+    let counts = [position(), position(), position()];
+    let open = (vec(unacked, 0..20), vec(refusal(), 0..4));
+    (who, flow, counts, open).prop_map(|(who, flow, [handled, sent, acked], open)| Report {
+        account: who.0,
+        epoch: Epoch::new(who.1),
+        management: who.2,
+        started: flow.0,
+        credit: flow.1,
+        handled,
+        sent,
+        acked,
+        delivered: flow.2,
+        settled: flow.3,
+        unacked: open.0,
+        refusals: open.1,
+    })
+}
+
 fn to_router() -> impl Strategy<Value = ToRouter> {
     prop_oneof![
         (session(), position()).prop_map(|(session, through)| ToRouter::Acked { session, through }),
@@ -92,6 +146,10 @@ fn to_router() -> impl Strategy<Value = ToRouter> {
         (session(), position())
             .prop_map(|(session, position)| ToRouter::Handled { session, position }),
         session().prop_map(|session| ToRouter::Local { session }),
+        (session(), report()).prop_map(|(session, report)| ToRouter::Reattach {
+            session,
+            report: Box::new(report)
+        }),
         (session(), account(), key(), any::<u32>()).prop_map(|(session, account, resume, h)| {
             ToRouter::Resume {
                 session,
@@ -103,7 +161,7 @@ fn to_router() -> impl Strategy<Value = ToRouter> {
         session().prop_map(|session| ToRouter::Start { session }),
         (session(), envelope()).prop_map(|(session, envelope)| ToRouter::Submit {
             session,
-            envelope: Box::new(envelope)
+            envelope: Arc::new(envelope)
         }),
     ]
 }
@@ -164,14 +222,22 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
             }
         }),
         (session(), close).prop_map(|(session, why)| ToEdge::Closed { session, why }),
-        (session(), position(), content(), option::of(time())).prop_map(
-            |(session, position, content, delayed)| ToEdge::Deliver {
-                session,
-                position,
-                content,
-                delayed,
-            }
-        ),
+        (
+            session(),
+            position(),
+            option::of(sequence()),
+            content(),
+            option::of(time())
+        )
+            .prop_map(|(session, position, sequence, content, delayed)| {
+                ToEdge::Deliver {
+                    session,
+                    position,
+                    sequence,
+                    content,
+                    delayed,
+                }
+            }),
         (session(), position(), position()).prop_map(|(session, inbound, outbound)| {
             ToEdge::Enabled {
                 session,
@@ -180,15 +246,15 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
             }
         }),
         (session(), position()).prop_map(|(session, through)| ToEdge::Handled { session, through }),
-        (session(), position(), text(256), account(), fault()).prop_map(
-            |(session, position, id, to, fault)| ToEdge::Refused {
-                session,
-                position,
-                id,
-                to,
-                fault,
-            }
-        ),
+        session().prop_map(|session| ToEdge::Reattached { session }),
+        (session(), refusal()).prop_map(|(session, refusal)| ToEdge::Refused {
+            session,
+            position: refusal.position,
+            inbound: refusal.inbound,
+            id: refusal.id,
+            to: refusal.to,
+            fault: refusal.fault,
+        }),
         (
             session(),
             epoch,
@@ -235,8 +301,8 @@ fn all_arrive(way: Way) {
                 to_edge_sender.send(down.clone()).await.unwrap();
                 let mut seen = Vec::new();
                 while seen.len() < up.len() {
-                    let (edge, items) = owner_inbox.recv().await.unwrap();
-                    assert_eq!(edge, EDGE);
+                    let (stream, items) = owner_inbox.recv().await.unwrap();
+                    assert_eq!(stream.edge, EDGE);
                     assert!(way == Way::Local || items.len() <= BATCH_ITEMS);
                     seen.extend(items);
                 }

@@ -9,7 +9,7 @@ use entente_core::{
 };
 use entente_proto::directory::BlockChange;
 use entente_proto::edge::{
-    EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, ToEdge,
+    EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, StreamId, ToEdge,
 };
 use entente_proto::identity::{Credential, FastToken, LoggedIn, Revocation};
 use entente_proto::{Directory, Identity};
@@ -56,7 +56,7 @@ impl Router for Owners {
         };
         self.attached.send(attached).await.unwrap();
         Ok(EdgeStream {
-            to_router: EdgeSender::new(edge, to_owner),
+            to_router: EdgeSender::new(StreamId { edge, number: 0 }, to_owner),
             to_edge: edge_inbox,
         })
     }

@@ -10,6 +10,7 @@ use entente_core::{
 use entente_proto::RouterClient;
 use entente_proto::edge::{EdgeId, EdgeStream, STREAM_BATCHES, ToEdge, ToRouter};
 use entente_proto::wire::MESSAGE_BYTES;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -77,7 +78,7 @@ fn submit(payload: usize) -> ToRouter {
     };
     ToRouter::Submit {
         session: SessionId::new(1),
-        envelope: Box::new(envelope),
+        envelope: Arc::new(envelope),
     }
 }
 
@@ -357,6 +358,7 @@ async fn what_no_message_may_hold_is_not_sent() {
     let large = ToEdge::Deliver {
         session: SessionId::new(1),
         position: Position::new(1),
+        sequence: None,
         content,
         delayed: None,
     };

@@ -12,15 +12,15 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
-use entente_proto::edge::ToRouter;
+use entente_proto::edge::{EdgeSender, ToRouter};
 use entente_stanza::{Element, Received, StreamCondition};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use crate::drain::elsewhere;
 use crate::events;
-use crate::links::{Notice, Seat};
+use crate::links::{Notice, REATTACH_TIME, Seat};
 use crate::negotiate::{Host, Negotiated};
 use crate::session::{
     ANSWER_PATIENCE, Answer, Cause, Effects, End, Parting, Question, Session, Tally, answer,
@@ -38,6 +38,8 @@ struct Run<'a> {
     host: &'a Host,
     seat: Seat,
     session: Session,
+    /// Whether there is a stream to the owner.
+    has_owner: bool,
     router: Vec<ToRouter>,
     questions: Vec<Question>,
     answers: Option<Box<FuturesUnordered<BoxFuture<'static, Answer>>>>,
@@ -71,6 +73,7 @@ pub(crate) async fn run(stream: &mut Stream, host: &Host, negotiated: Negotiated
         host,
         seat: negotiated.seat,
         session: negotiated.session,
+        has_owner: true,
         router: Vec::new(),
         questions: Vec::new(),
         answers: None,
@@ -115,8 +118,8 @@ impl Run<'_> {
                 self.answer_by = None;
             }
             self.host.meters.tally(&std::mem::take(&mut self.tally));
-            if self.seat.send(&mut self.router).await.is_err() {
-                // The notice of it is on its way; what was not handed over was not acknowledged.
+            if !self.has_owner || self.seat.send(&mut self.router).await.is_err() {
+                // The next owner is told by the session's report and what follows it.
                 self.router.clear();
             }
             if let Some(end) = self.end.take() {
@@ -135,9 +138,14 @@ impl Run<'_> {
         }
     }
 
+    /// Whether more of the client can be taken now.
+    fn takes_more(&self) -> bool {
+        self.stream.out.len() < OUTPUT_HIGH && self.session.takes_more(self.has_owner)
+    }
+
     /// Hands everything that was received to the session, unless too much waits to be written.
     fn take_received(&mut self) {
-        while self.end.is_none() && self.stream.out.len() < OUTPUT_HIGH {
+        while self.end.is_none() && self.takes_more() {
             match self.stream.received() {
                 Ok(Some(Received::Element(element))) => {
                     self.with(|session, fx| session.receive(element, fx));
@@ -161,7 +169,7 @@ impl Run<'_> {
         if deadline < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(deadline);
         }
-        let read = self.stream.out.len() < OUTPUT_HIGH;
+        let read = self.takes_more();
         let (stream, seat, answers) = (&mut *self.stream, &self.seat, &mut self.answers);
         let timer = &mut self.timer;
         let tell = self.session.owes_grant() || stream.out.is_holding() || !read;
@@ -203,6 +211,8 @@ impl Run<'_> {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Edge(item) => self.with(|session, fx| session.notice(item, fx)),
+            Notice::Attached(sender) => self.attach(sender),
+            Notice::Detached => self.has_owner = false,
             Notice::Drained => {
                 let elsewhere = elsewhere(&self.host.rules.config, self.stream.framing());
                 match elsewhere {
@@ -214,6 +224,15 @@ impl Run<'_> {
             Notice::Overflow => self.with(|session, fx| session.refuse_rest(Cause::Overflow, fx)),
             Notice::Revoked => self.with(|session, fx| session.refuse_rest(Cause::Revoked, fx)),
         }
+    }
+
+    /// Tells the owner at the end of a new stream of the session.
+    fn attach(&mut self, sender: EdgeSender) {
+        self.seat.attach(sender);
+        self.has_owner = true;
+        // What waits is part of what is told.
+        self.router.clear();
+        self.with(Session::reattach);
     }
 
     // === Time ===
@@ -258,6 +277,10 @@ impl Run<'_> {
             .is_some_and(|deadline| deadline <= now)
         {
             self.broken(Broken::Late);
+        }
+        if !self.takes_more() {
+            // It may say much that we do not hear.
+            (self.stream.alive, self.probed) = (now, None);
         }
         match self.probed {
             Some(probed) if probed + probe <= now => {
@@ -318,10 +341,19 @@ impl Run<'_> {
     }
 
     /// Tells the owner first, so that a client that comes back at once finds the session.
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self, mut end: End) {
         events::Ended(end.cause).emit(&self.host.meters);
+        let parting = self.session.parting(end.parting);
+        let waits = matches!(parting, Some(ToRouter::Detach { .. })) && end.cause != Cause::Drained;
+        if !self.has_owner && waits {
+            self.stream.close(end.error.as_ref()).await;
+            end.cause = Cause::Gone;
+            if !self.finds_owner().await {
+                return;
+            }
+        }
         let answer_by = Instant::now() + self.host.rules.config.deadlines.answer.get();
-        match self.session.parting(end.parting) {
+        match parting {
             Some(parting) => self.router.push(parting),
             None => self.seat.part(),
         }
@@ -331,5 +363,23 @@ impl Run<'_> {
         if end.cause != Cause::Gone {
             self.stream.close(end.error.as_ref()).await;
         }
+    }
+
+    /// Waits until the next owner can be told how a session stands that may be resumed.
+    async fn finds_owner(&mut self) -> bool {
+        let found = async {
+            loop {
+                match self.seat.notice().await {
+                    Notice::Attached(sender) => break Some(sender),
+                    Notice::Lost | Notice::Revoked => break None,
+                    _ => {}
+                }
+            }
+        };
+        let Ok(Some(sender)) = timeout(REATTACH_TIME, found).await else {
+            return false;
+        };
+        self.attach(sender);
+        true
     }
 }

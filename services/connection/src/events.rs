@@ -21,6 +21,7 @@ pub(crate) struct Meters {
     stanzas: Counters<(Kind,)>,
     handshakes: Counters<(HandshakeOutcome,)>,
     streams_lost: Counters<()>,
+    reattached: Counters<()>,
     revocations: Counters<()>,
     certificates: Counters<(CertificateOutcome,)>,
     certificate_left: Gauges<()>,
@@ -42,6 +43,10 @@ impl Meters {
             streams_lost: metrics.counters(
                 "entente_connection_streams_lost",
                 "Streams to shard owners that ended",
+            )?,
+            reattached: metrics.counters(
+                "entente_connection_reattached",
+                "Sessions that went on with another stream to their owner",
             )?,
             revocations: metrics
                 .counters("entente_connection_revocations", "Revocations acted upon")?,
@@ -81,6 +86,9 @@ impl Meters {
     pub(crate) fn tally(&self, tally: &Tally) {
         if *tally == Tally::default() {
             return;
+        }
+        if tally.reattached > 0 {
+            self.reattached.add((), tally.reattached);
         }
         let counts = [
             (Kind::Delivered, tally.delivered),
@@ -281,6 +289,20 @@ impl StreamLost {
         meters.streams_lost.increment(());
         let (shard, sessions) = (self.shard, self.sessions);
         tracing::info!(%shard, sessions, "stream to shard owner ended");
+    }
+}
+
+/// No owner was found in time for sessions whose stream ended.
+#[derive(Debug)]
+pub(crate) struct OwnerNotFound {
+    pub(crate) shard: ShardId,
+    pub(crate) sessions: usize,
+}
+
+impl OwnerNotFound {
+    pub(crate) fn emit(self) {
+        let (shard, sessions) = (self.shard, self.sessions);
+        tracing::warn!(%shard, sessions, "no owner of the shard found in time");
     }
 }
 

@@ -7,8 +7,8 @@
 //! - One stream to a shard, one task that drains it at all times; it waits for no session.
 //! - What a session has not taken from its inbox is bounded: deliveries by credit, the rest by
 //!   [`INBOX_ITEMS`]. A session beyond that is told [`Notice::Overflow`] and loses its place.
-//! - When a stream ends, every session on it is told [`Notice::Lost`], also one that joins at that
-//!   very moment.
+//! - When a stream ends, every session on it is told [`Notice::Detached`], and then [`Notice::Attached`]
+//!   with the next one, or [`Notice::Lost`] if there is none within [`REATTACH_TIME`].
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,10 +22,11 @@ use entente_node::Tasks;
 use entente_proto::edge::{BATCH_ITEMS, EdgeSender, StreamGone, ToEdge, ToRouter};
 use entente_proto::identity::Revocation;
 use entente_proto::{EdgeId, RouterClient};
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::events::{self, Meters};
 
@@ -34,6 +35,9 @@ use crate::events::{self, Meters};
 const INBOX_ITEMS: usize = 4 * BATCH_ITEMS;
 /// Room that an empty inbox keeps, in items.
 const INBOX_IDLE_ITEMS: usize = 8;
+/// How long sessions wait for an owner after their stream ended. A take-over takes seconds, the time in
+/// which a dead node is noticed included; a client that waits longer had better log in elsewhere.
+pub(crate) const REATTACH_TIME: Duration = Duration::from_secs(30);
 /// First pause between attempts to attach; doubled up to [`ATTACH_PAUSE_MAX`].
 const ATTACH_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause: a shard changes hands within seconds.
@@ -83,11 +87,15 @@ pub(crate) struct Basis {
 /// What a session is told.
 #[derive(Debug)]
 pub(crate) enum Notice {
+    /// There is a stream to the owner again: it has to be told of the session.
+    Attached(EdgeSender),
+    /// The stream to the owner ended; another one is looked for.
+    Detached,
     /// This node goes down.
     Drained,
     /// By the owner of its shard.
     Edge(ToEdge),
-    /// The stream to the owner ended.
+    /// No owner was found.
     Lost,
     /// It took nothing for too long.
     Overflow,
@@ -132,7 +140,7 @@ impl Links {
     /// # Errors
     /// The owner's fault, or `Unavailable` after the deadline.
     pub(crate) async fn join(
-        &self,
+        self: &Arc<Self>,
         account: AccountId,
         basis: Basis,
         deadline: Instant,
@@ -210,7 +218,7 @@ impl Links {
         Arc::clone(shard)
     }
 
-    async fn attached(&self, shard: &Arc<Shard>) -> Result<EdgeSender, Fault> {
+    async fn attached(self: &Arc<Self>, shard: &Arc<Shard>) -> Result<EdgeSender, Fault> {
         let mut sender = shard.sender.lock().await;
         if let Some(sender) = sender.as_ref()
             && shard.table.lock().attached
@@ -218,19 +226,57 @@ impl Links {
             return Ok(sender.clone());
         }
         let stream = self.router.attach(self.edge, shard.id).await?;
-        shard.table.lock().attached = true;
-        let (dispatched, meters) = (Arc::clone(shard), self.meters.clone());
+        let mut table = shard.table.lock();
+        table.attached = true;
+        for inbox in table.sessions.values() {
+            inbox.put(Notice::Attached(stream.to_router.clone()));
+        }
+        drop(table);
+        let follow = Arc::clone(self).follow(Arc::clone(shard), stream.to_edge);
         let cancelled = self.tasks.cancelled();
         self.tasks.spawn("connection-dispatch", async move {
-            let dispatch = dispatched.dispatch(stream.to_edge);
-            let Some(sessions) = cancelled.run_until_cancelled(dispatch).await else {
-                return;
-            };
-            let shard = dispatched.id;
-            events::StreamLost { shard, sessions }.emit(&meters);
+            cancelled.run_until_cancelled(follow).await;
         });
         *sender = Some(stream.to_router.clone());
         Ok(stream.to_router)
+    }
+
+    /// Hands out what comes on a stream, and looks for the next one when it ends. Boxed, for it starts
+    /// its own successor.
+    fn follow(
+        self: Arc<Self>,
+        shard: Arc<Shard>,
+        to_edge: mpsc::Receiver<Vec<ToEdge>>,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let sessions = shard.dispatch(to_edge).await;
+            events::StreamLost {
+                shard: shard.id,
+                sessions,
+            }
+            .emit(&self.meters);
+            if sessions > 0 {
+                self.reattach(&shard).await;
+            }
+        })
+    }
+
+    async fn reattach(self: &Arc<Self>, shard: &Arc<Shard>) {
+        let search = async {
+            let mut pause = ATTACH_PAUSE;
+            while self.attached(shard).await.is_err() {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ATTACH_PAUSE_MAX);
+            }
+        };
+        if timeout(REATTACH_TIME, search).await.is_err() {
+            let sessions = shard.lose();
+            events::OwnerNotFound {
+                shard: shard.id,
+                sessions,
+            }
+            .emit();
+        }
     }
 }
 
@@ -248,6 +294,18 @@ impl Shard {
         }
         let mut table = self.table.lock();
         table.attached = false;
+        for inbox in table.sessions.values() {
+            inbox.put(Notice::Detached);
+        }
+        table.sessions.len()
+    }
+
+    /// Gives up on the sessions that have no owner; gives how many.
+    fn lose(&self) -> usize {
+        let table = self.table.lock();
+        if table.attached {
+            return 0;
+        }
         for inbox in table.sessions.values() {
             inbox.put(Notice::Lost);
         }
@@ -315,6 +373,11 @@ impl Seat {
             return VecDeque::new();
         }
         taken
+    }
+
+    /// Goes on with another stream.
+    pub(crate) fn attach(&mut self, sender: EdgeSender) {
+        self.sender = sender;
     }
 
     /// The owner knows that the session is over.

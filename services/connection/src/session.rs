@@ -18,8 +18,10 @@ mod disco;
 mod flow;
 mod iq;
 mod keys;
+mod ledger;
 mod message;
 mod presence;
+mod reattach;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use entente_stanza::{Element, Iq, Jid, Stanza, StanzaCondition, StreamCondition,
 pub(crate) use self::ask::{Answer, Question, answer};
 pub(crate) use self::flow::{ANSWER_PATIENCE, failed_element, hex, read_resume_id, wants_resume};
 use self::flow::{Barrier, Management, Readiness};
+use self::ledger::Ledger;
 use crate::config::Config;
 use crate::wire::Outbox;
 
@@ -69,6 +72,7 @@ pub(crate) struct Session {
     handled: Position,
     /// Position of the last stanza written.
     written: Position,
+    ledger: Ledger,
     management: Management,
     readiness: Readiness,
     /// Entries that waited in the mailbox at bind, until the client was told.
@@ -144,6 +148,8 @@ pub(crate) struct Tally {
     pub(crate) dropped: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
+    /// Owners that took the session over.
+    pub(crate) reattached: u64,
 }
 
 /// Why and how a session ends.
@@ -215,6 +221,8 @@ impl Session {
             inbound: handled,
             handled,
             written,
+            // What was written before a resume and is not acknowledged is written anew.
+            ledger: Ledger::acked_through(written),
             management,
             readiness,
             waiting,
@@ -293,11 +301,12 @@ impl Session {
     }
 
     /// The stanza just read needs nothing more.
-    fn handled_here(&self, fx: &mut Effects<'_>) {
+    fn handled_here(&mut self, fx: &mut Effects<'_>) {
         self.handled_at(self.inbound, fx);
     }
 
-    fn handled_at(&self, position: Position, fx: &mut Effects<'_>) {
+    fn handled_at(&mut self, position: Position, fx: &mut Effects<'_>) {
+        self.ledger.done(position);
         fx.router.push(ToRouter::Handled {
             session: self.id,
             position,

@@ -8,6 +8,7 @@ mod hostile;
 mod login;
 mod manage;
 mod messages;
+mod reattach;
 mod router;
 mod secure;
 mod stub;

@@ -10,14 +10,13 @@ use entente_core::mutant::{self, Mutant};
 use entente_core::{
     AccountId, Class, Content, Envelope, Fault, FaultKind, Position, SessionId, ShardId,
 };
-use entente_proto::edge::{CloseReason, ToEdge, credit_cost};
+use entente_proto::edge::{CloseReason, Refusal, ToEdge, credit_cost};
 use entente_shard::Command;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::RouterError;
 use crate::events::Step;
 use crate::owner::{Call, Owner};
-use crate::twin::Refusal;
 
 /// The longest durable stanza. Far below what a log takes as one record, and far above what an edge
 /// lets through: a stanza that a log takes today and not tomorrow could be delivered and refused.
@@ -29,7 +28,7 @@ impl Owner {
     pub(crate) fn submit(
         &mut self,
         session: SessionId,
-        envelope: Envelope,
+        envelope: &Envelope,
     ) -> Result<(), RouterError> {
         let Some(account) = self.sessions.get(&session).copied() else {
             return Ok(());
@@ -54,11 +53,12 @@ impl Owner {
             Class::Durable if envelope.payload.len() > STANZA_BYTES => {
                 self.refuse(account, envelope);
             }
-            Class::Durable => self.keep(account, shard, &envelope),
+            Class::Durable => self.keep(account, shard, envelope),
             Class::Ephemeral => {
                 twin.done(envelope.position);
                 self.tell_handled(account);
-                self.route(account, (envelope.to, shard), envelope.payload)?;
+                let payload = envelope.payload.clone();
+                self.route(account, (envelope.to, shard), payload)?;
             }
         }
         Ok(())
@@ -66,7 +66,7 @@ impl Owner {
 
     /// Answers a stanza that no log takes. It is never tried, whoever sends it and how often: so
     /// none of its copies is stored, and the error is true.
-    fn refuse(&mut self, account: AccountId, envelope: Envelope) {
+    fn refuse(&mut self, account: AccountId, envelope: &Envelope) {
         let Some(twin) = self.twins.get_mut(&account) else {
             return;
         };
@@ -74,7 +74,7 @@ impl Owner {
         let refusal = twin.refuse(Refusal {
             position: inbound,
             inbound,
-            id: envelope.id,
+            id: envelope.id.clone(),
             to: envelope.to,
             fault: TOO_LARGE,
         });
@@ -157,6 +157,7 @@ impl Owner {
             ToEdge::Deliver {
                 session,
                 position,
+                sequence: None,
                 content,
                 delayed: None,
             },

@@ -12,14 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use entente_core::{Counter, Fault, FaultKind, SessionId};
 use entente_log::LogError;
-use entente_proto::edge::{EdgeId, ToEdge};
+use entente_proto::edge::{EdgeId, Refusal, ToEdge};
 use entente_shard::{Command, Fenced, Output, OutputItem, Record, Target, WakeUp};
 use tokio::time::Instant;
 
 use crate::error::RouterError;
 use crate::lane::{Kept, LaneId};
 use crate::owner::{Busy, Owner};
-use crate::twin::Refusal;
 
 /// Outputs in one batch to one target.
 const OUTPUT_BATCH: usize = 512;
@@ -258,14 +257,15 @@ impl Owner {
     pub(crate) fn tell_refused(&mut self, edge: EdgeId, session: SessionId, refusal: Refusal) {
         let Refusal {
             position,
+            inbound,
             id,
             to,
             fault,
-            ..
         } = refusal;
         let item = ToEdge::Refused {
             session,
             position,
+            inbound,
             id,
             to,
             fault,

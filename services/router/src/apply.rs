@@ -137,6 +137,7 @@ impl Owner {
             return Ok(());
         }
         self.sessions.insert(session, account);
+        self.unreported.remove(&account);
         if let Some(waiting) = self.resuming.remove(&account) {
             // A bind came in between: the session that was to be resumed is replaced.
             self.unresumable(&waiting, None, Unresumable::Unknown);
@@ -146,6 +147,11 @@ impl Owner {
         if let Some(old) = self.twins.insert(account, twin) {
             self.sessions.remove(&old.session);
             self.drop_lanes(&old.lanes);
+            // The fold tells of one that counts as connected. This one was reported a moment ago.
+            if old.detached.is_none() {
+                let (session, why) = (old.session, CloseReason::Conflict);
+                self.tell(old.edge, ToEdge::Closed { session, why });
+            }
         }
         self.ground
             .events

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// How long a session may be resumed after its connection died.
     pub resume_time: Span,
+    /// How long after a take-over a connected account counts as connected although no edge has reported
+    /// it: as long as an edge takes to find the new owner. Then who is away is woken.
+    pub report_time: Span,
     /// Deliveries of one session that may be unacknowledged, in stanzas.
     pub window_stanzas: usize,
     /// Deliveries of one session that may be unacknowledged, in bytes.
@@ -32,6 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             resume_time: Span::secs(300),
+            report_time: Span::secs(15),
             window_stanzas: 500,
             window_bytes: ByteSize::kib(4 * 1024),
             stall_time: Span::secs(60),

@@ -4,7 +4,7 @@
 //! what it has not acknowledged, and the credit that its edge granted.
 
 use entente_core::{AccountId, Fault, FaultKind, Position, SessionId};
-use entente_proto::edge::{CloseReason, ResumeKey, ToEdge, credit_cost};
+use entente_proto::edge::{CloseReason, Management, ResumeKey, ToEdge, credit_cost};
 use entente_shard::Command;
 use tokio::time::Instant;
 
@@ -12,7 +12,6 @@ use crate::error::RouterError;
 use crate::events::Step;
 use crate::owner::{Opening, Owner};
 use crate::resume::digest;
-use crate::twin::Managed;
 
 /// The most credit that a session can collect, in bytes: an edge has no more room than this.
 const MAX_CREDIT: i64 = 16 * 1024 * 1024;
@@ -47,6 +46,7 @@ impl Owner {
             edge.push(ToEdge::Deliver {
                 session,
                 position,
+                sequence: Some(next.sequence),
                 content: next.content,
                 delayed: waited.then_some(next.admitted),
             });
@@ -109,7 +109,7 @@ impl Owner {
         let outbound = twin.sent;
         let (edge, epoch) = (twin.edge, twin.epoch);
         let key = resume.as_ref().map(digest);
-        twin.managed = Some(Managed {
+        twin.managed = Some(Management {
             inbound,
             outbound,
             resume,
@@ -155,6 +155,7 @@ impl Owner {
     pub(crate) fn end(&mut self, session: SessionId) {
         let Some((account, twin)) = self.twin(session) else {
             self.opening.remove(&session);
+            self.resuming.retain(|_, asked| asked.session != session);
             return;
         };
         let epoch = twin.epoch;

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use entente_proto::edge::{BATCH_ITEMS, EdgeId, ToEdge};
+use entente_proto::edge::{BATCH_ITEMS, EdgeId, StreamId, ToEdge};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ const EDGE_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Edge {
     /// Tells this stream from an earlier one of the same node.
-    serial: u64,
+    number: u64,
     sender: mpsc::Sender<Vec<ToEdge>>,
     batch: Vec<ToEdge>,
     /// The stream is full; a [`Draining`] is under way.
@@ -37,8 +37,7 @@ pub(crate) struct Edge {
 /// Whether a stream that was full has room now.
 #[derive(Debug)]
 pub(crate) struct Drained {
-    edge: EdgeId,
-    serial: u64,
+    stream: StreamId,
     has_room: bool,
 }
 
@@ -74,12 +73,11 @@ impl Edge {
     }
 
     fn draining(&self, edge: EdgeId) -> Draining {
-        let (serial, sender) = (self.serial, self.sender.clone());
+        let (number, sender) = (self.number, self.sender.clone());
         Box::pin(async move {
             let room = timeout(EDGE_PATIENCE, sender.reserve_owned()).await;
             Drained {
-                edge,
-                serial,
+                stream: StreamId { edge, number },
                 has_room: matches!(room, Ok(Ok(_))),
             }
         })
@@ -88,16 +86,21 @@ impl Edge {
 
 impl Owner {
     /// Takes a node's stream. One that it had before is gone, with what was on it.
-    pub(crate) fn attach(&mut self, edge: EdgeId, sender: mpsc::Sender<Vec<ToEdge>>) {
-        self.lose_edge(edge);
-        self.serial += 1;
-        let stream = Edge {
-            serial: self.serial,
+    pub(crate) fn attach(&mut self, stream: StreamId, sender: mpsc::Sender<Vec<ToEdge>>) {
+        self.lose_edge(stream.edge);
+        let edge = Edge {
+            number: stream.number,
             sender,
             batch: Vec::new(),
             waits: false,
         };
-        self.edges.insert(edge, stream);
+        self.edges.insert(stream.edge, edge);
+    }
+
+    /// Whether a stream is the one that its node has now.
+    pub(crate) fn has_stream(&self, stream: StreamId) -> bool {
+        let edge = self.edges.get(&stream.edge);
+        edge.is_some_and(|edge| edge.number == stream.number)
     }
 
     pub(crate) fn tell(&mut self, edge: EdgeId, item: ToEdge) {
@@ -125,20 +128,21 @@ impl Owner {
     }
 
     pub(crate) fn drained(&mut self, drained: &Drained) {
-        let Some(edge) = self.edges.get_mut(&drained.edge) else {
+        let id = drained.stream.edge;
+        let Some(edge) = self.edges.get_mut(&id) else {
             return;
         };
-        if edge.serial != drained.serial {
+        if edge.number != drained.stream.number {
             return;
         }
         edge.waits = false;
         if !drained.has_room {
             Events::edge_lost(self.shard.id());
-            self.lose_edge(drained.edge);
+            self.lose_edge(id);
         }
     }
 
-    /// The stream is gone: its sessions wait for a resume, and what it asked for is void.
+    /// The stream is gone: its sessions wait for a report or a resume, and what it asked for is void.
     pub(crate) fn lose_edge(&mut self, edge: EdgeId) {
         if self.edges.remove(&edge).is_none() {
             return;
@@ -147,6 +151,9 @@ impl Owner {
         let sessions: Vec<_> = twins.map(|twin| twin.session).collect();
         for session in sessions {
             self.detach(session);
+            // What the edge said before it knew may follow on its next stream, and would pass what was
+            // lost with this one.
+            self.sessions.remove(&session);
         }
         self.opening.retain(|_, opening| opening.edge != edge);
         self.resuming.retain(|_, asked| asked.edge != edge);

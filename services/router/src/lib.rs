@@ -28,6 +28,7 @@ mod intake;
 mod keep;
 mod lane;
 mod owner;
+mod reattach;
 mod resume;
 mod service;
 mod settle;

@@ -20,7 +20,7 @@ use entente_core::{
 };
 use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
-use entente_proto::edge::{CloseReason, EdgeId, Inbound, ResumeKey, ToEdge, ToRouter};
+use entente_proto::edge::{EdgeId, Inbound, ResumeKey, StreamId, ToEdge, ToRouter};
 use entente_shard::{Command, Reply, Shard, StoreError, Target};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -50,7 +50,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) enum Call {
     /// A connection node opens its stream.
     Attach {
-        edge: EdgeId,
+        stream: StreamId,
         to_edge: mpsc::Sender<Vec<ToEdge>>,
         ready: oneshot::Sender<()>,
     },
@@ -136,6 +136,10 @@ pub(crate) struct Owner {
     pub(crate) sessions: IdMap<SessionId, AccountId>,
     pub(crate) opening: IdMap<SessionId, Opening>,
     pub(crate) resuming: IdMap<AccountId, Resuming>,
+    /// Accounts that were connected when this owner began, and have not been reported since.
+    pub(crate) unreported: IdMap<AccountId, Epoch>,
+    /// Until when their edges may report them.
+    pub(crate) report_by: Instant,
     pub(crate) requests: IdMap<u64, oneshot::Sender<Result<Reply, Fault>>>,
     pub(crate) serial: u64,
 
@@ -195,6 +199,8 @@ impl Owner {
             sessions: IdMap::default(),
             opening: IdMap::default(),
             resuming: IdMap::default(),
+            unreported: IdMap::default(),
+            report_by: now,
             requests: IdMap::default(),
             serial: 0,
             commands: Vec::new(),
@@ -249,8 +255,8 @@ impl Owner {
                     if has_room && has_callers =>
                 {
                     has_callers = count > 0;
-                    for (edge, items) in batches.drain(..) {
-                        self.take_batch(edge, items)?;
+                    for (stream, items) in batches.drain(..) {
+                        self.take_batch(stream, items)?;
                     }
                 }
                 Some(call) = inlets.calls.recv() => self.take_call(call)?,
@@ -285,14 +291,16 @@ impl Owner {
         }
     }
 
-    fn take_batch(&mut self, edge: EdgeId, items: Vec<ToRouter>) -> Result<(), RouterError> {
+    fn take_batch(&mut self, stream: StreamId, items: Vec<ToRouter>) -> Result<(), RouterError> {
         // Whoever missed the end of its stream is not heard: nothing could be answered.
-        if items.is_empty() || !self.edges.contains_key(&edge) {
-            self.lose_edge(edge);
+        if !self.has_stream(stream) {
             return Ok(());
         }
+        if items.is_empty() {
+            self.lose_edge(stream.edge);
+        }
         for item in items {
-            self.take_item(edge, item)?;
+            self.take_item(stream.edge, item)?;
         }
         Ok(())
     }
@@ -311,6 +319,7 @@ impl Owner {
             ToRouter::End { session } => self.end(session),
             ToRouter::Handled { session, position } => self.handled(session, position),
             ToRouter::Local { session } => self.local(session),
+            ToRouter::Reattach { session, report } => self.reattach(edge, session, *report)?,
             ToRouter::Resume {
                 session,
                 account,
@@ -326,7 +335,7 @@ impl Owner {
                 })?;
             }
             ToRouter::Start { session } => self.start(session)?,
-            ToRouter::Submit { session, envelope } => self.submit(session, *envelope)?,
+            ToRouter::Submit { session, envelope } => self.submit(session, &envelope)?,
         }
         Ok(())
     }
@@ -334,11 +343,11 @@ impl Owner {
     fn take_call(&mut self, call: Call) -> Result<(), RouterError> {
         match call {
             Call::Attach {
-                edge,
+                stream,
                 to_edge,
                 ready,
             } => {
-                self.attach(edge, to_edge);
+                self.attach(stream, to_edge);
                 let _nobody_waits = ready.send(());
             }
             #[cfg(feature = "mutants")]
@@ -400,7 +409,7 @@ impl Owner {
             let Some(twin) = self.twins.get_mut(&account) else {
                 continue;
             };
-            if twin.handled > twin.told && twin.managed.is_some() && twin.detached.is_none() {
+            if twin.handled > twin.told && twin.detached.is_none() {
                 twin.told = twin.handled;
                 let (session, through, edge) = (twin.session, twin.handled, twin.edge);
                 self.tell(edge, ToEdge::Handled { session, through });
@@ -408,33 +417,13 @@ impl Owner {
         }
     }
 
-    /// Closes every session: the shard is given up.
+    /// Waits for what the next owner must not find under way. The end of the streams, which comes with
+    /// the end of this owner, tells edges to look for the next one.
     pub(crate) async fn abandon(&mut self) {
         // The next owner reads the rows: no commit of this one may land under it.
         if let Some(storing) = self.storing.take() {
             let _either_way_the_log_has_it = storing.await;
         }
-        let twins = self.twins.values().map(|twin| (twin.session, twin.edge));
-        let opening = self
-            .opening
-            .iter()
-            .map(|(session, opening)| (*session, opening.edge));
-        let resuming = self
-            .resuming
-            .values()
-            .map(|asked| (asked.session, asked.edge));
-        let sessions: Vec<_> = twins.chain(opening).chain(resuming).collect();
-        for (session, edge) in sessions {
-            self.tell(
-                edge,
-                ToEdge::Closed {
-                    session,
-                    why: CloseReason::Unavailable,
-                },
-            );
-        }
-        // A stream that is full ends without: its end says the same.
-        self.flush_edges();
     }
 }
 

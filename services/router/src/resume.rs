@@ -32,6 +32,11 @@ impl Owner {
             let h = self
                 .shard
                 .handled_by_dead(asked.account, digest(&asked.resume))?;
+            if h.is_some() && self.unreported.contains_key(&asked.account) {
+                // Whoever carried it may still report it.
+                self.await_one(asked);
+                return Ok(());
+            }
             self.unresumable(&asked, h, Unresumable::Unknown);
             return Ok(());
         };
@@ -60,10 +65,15 @@ impl Owner {
         }
         self.sessions.remove(&old);
         let account = asked.account;
-        if let Some(earlier) = self.resuming.insert(account, asked) {
+        self.await_one(asked);
+        self.resume_when_quiet(account)
+    }
+
+    /// Lets a resume wait, in place of one that waits already.
+    fn await_one(&mut self, asked: Resuming) {
+        if let Some(earlier) = self.resuming.insert(asked.account, asked) {
             self.unresumable(&earlier, None, Unresumable::Unknown);
         }
-        self.resume_when_quiet(account)
     }
 
     /// Goes on with a resume that waits, if nothing of the old connection is under way any more.

@@ -1,13 +1,16 @@
 //! The router as others call it: opens streams, answers the directory, keeps owners running.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use entente_core::{Epoch, Fault, Placement, SealKey, ShardId};
 use entente_log::Log;
 use entente_node::{Condition, Metrics, MetricsError, Tasks};
 use entente_proto::IntakeClient;
-use entente_proto::edge::{EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES};
+use entente_proto::edge::{
+    EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, StreamId,
+};
 use entente_proto::owners::ELSEWHERE;
 use entente_shard::{Assigned, Assignment, ShardConfig, Stores};
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +70,8 @@ pub struct Service {
     log: Arc<dyn Log>,
     held: Arc<Held>,
     owners: Vec<(mpsc::Sender<Inbound>, mpsc::Sender<Call>)>,
+    /// Streams that were opened so far.
+    streams: AtomicU64,
 }
 
 /// Builds the router and starts a keeper for each shard.
@@ -122,6 +127,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         log: Arc::clone(&ground.log),
         held,
         owners,
+        streams: AtomicU64::default(),
     };
     Ok(Built {
         service: Arc::new(service),
@@ -170,10 +176,12 @@ impl Router for Service {
     async fn attach(&self, edge: EdgeId, shard: ShardId) -> Result<EdgeStream, Fault> {
         let (to_edge, from_owner) = mpsc::channel(STREAM_BATCHES);
         let (ready, attached) = oneshot::channel();
+        let number = self.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = StreamId { edge, number };
         self.call(
             shard,
             Call::Attach {
-                edge,
+                stream,
                 to_edge,
                 ready,
             },
@@ -182,7 +190,7 @@ impl Router for Service {
         attached.await.map_err(|_| NO_OWNER)?;
         let (to_owner, _) = self.owner(shard)?;
         Ok(EdgeStream {
-            to_router: EdgeSender::new(edge, to_owner.clone()),
+            to_router: EdgeSender::new(stream, to_owner.clone()),
             to_edge: from_owner,
         })
     }

@@ -31,6 +31,7 @@ impl Owner {
             self.commands.push(Command::Sent { target, through });
         }
         self.drop_stale(now);
+        self.drop_unreported(now);
         self.retry_lanes(now)?;
         self.store(now).await?;
         self.sweep(now)

@@ -56,10 +56,9 @@ pub(crate) async fn take_over(
     let replayed = shard.next().value().saturating_sub(from.value());
     ground.events.owned(shard.id(), epoch.value(), replayed);
     let mut owner = Owner::new(ground, shard, epoch);
-    // No connection reaches an owner that has just begun: nobody is connected until a bind says so.
-    for (account, epoch) in owner.shard.connected()? {
-        owner.commands.push(Command::Leave { account, epoch });
-    }
+    // Their connections may live: edges that held them with the owner before report them now.
+    owner.unreported.extend(owner.shard.connected()?);
+    owner.report_by += owner.ground.config.report_time.get();
     Ok(owner)
 }
 

@@ -7,42 +7,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
-use entente_core::{AccountId, Epoch, Fault, Position, Sequence, SessionId, ShardId};
-use entente_proto::edge::{EdgeId, ResumeKey};
+use entente_core::{AccountId, Epoch, Position, Sequence, SessionId, ShardId};
+use entente_proto::edge::{EdgeId, Management, Refusal, Report, Unacked};
 use tokio::time::Instant;
 
 use crate::lane::Lanes;
-
-/// A delivery that the device has not acknowledged.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unacked {
-    pub(crate) position: Position,
-    pub(crate) sequence: Sequence,
-    pub(crate) cost: u32,
-}
-
-/// A refusal whose error the device has not acknowledged. `h` covers the stanza already, so if the
-/// connection dies before the error arrived, the error must be written again: else a refused stanza
-/// would count as accepted.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    /// The error's place in what is written.
-    pub(crate) position: Position,
-    /// The refused stanza's place in what the device sent.
-    pub(crate) inbound: Position,
-    pub(crate) id: Bytes,
-    pub(crate) to: AccountId,
-    pub(crate) fault: Fault,
-}
-
-/// Where the client's own counters stand at zero, and how it may come back.
-#[derive(Clone, Debug)]
-pub(crate) struct Managed {
-    pub(crate) inbound: Position,
-    pub(crate) outbound: Position,
-    pub(crate) resume: Option<ResumeKey>,
-}
 
 /// One session.
 #[derive(Debug)]
@@ -56,7 +25,7 @@ pub(crate) struct Twin {
     pub(crate) edge: EdgeId,
     /// None while a connection carries the session; else since when not.
     pub(crate) detached: Option<Instant>,
-    pub(crate) managed: Option<Managed>,
+    pub(crate) managed: Option<Management>,
     pub(crate) started: bool,
 
     /// The last inbound position that the edge told of.
@@ -117,6 +86,31 @@ impl Twin {
             backlog,
             credit: 0,
             stalled: None,
+        }
+    }
+
+    /// The twin of a session that an edge reports. What the edge was not told of is expected again.
+    pub(crate) fn reported(
+        session: SessionId,
+        edge: EdgeId,
+        serial: u64,
+        (report, backlog): (Report, Sequence),
+    ) -> Self {
+        let unacked_bytes = report.unacked.iter().map(|open| cost(open.cost)).sum();
+        Self {
+            managed: report.management,
+            started: report.started,
+            received: report.handled,
+            handled: report.handled,
+            told: report.handled,
+            sent: report.sent,
+            acked: report.acked,
+            unacked: report.unacked.into(),
+            unacked_bytes,
+            refusals: report.refusals.into(),
+            cursor: report.delivered,
+            credit: i64::from(report.credit),
+            ..Self::new(session, report.epoch, serial, edge, backlog)
         }
     }
 
@@ -262,6 +256,9 @@ fn wire(position: Position, base: Position) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use entente_core::Fault;
+
     use super::*;
 
     fn twin() -> Twin {
@@ -272,7 +269,7 @@ mod tests {
             EdgeId(1),
             Sequence::default(),
         );
-        twin.managed = Some(Managed {
+        twin.managed = Some(Management {
             inbound: Position::new(3),
             outbound: Position::new(2),
             resume: None,

@@ -105,6 +105,11 @@ impl Shard {
             Command::Claim { .. } => Ok(()),
             Command::Open { account, session } => self.open(account, session),
             Command::Leave { account, epoch } => self.leave(account, epoch),
+            Command::Rejoin {
+                account,
+                session,
+                epoch,
+            } => self.rejoin(account, session, epoch),
             Command::Resumable {
                 account,
                 epoch,

@@ -166,6 +166,16 @@ pub enum Command {
         /// Everything up to here.
         through: Counter,
     },
+    /// A device that counts as gone is connected still: its connection outlived the stream that
+    /// carried it.
+    Rejoin {
+        /// The account.
+        account: AccountId,
+        /// The session id.
+        session: SessionId,
+        /// The session's epoch; a lower one than the newest changes nothing.
+        epoch: Epoch,
+    },
 }
 
 /// Why a record is not applied.

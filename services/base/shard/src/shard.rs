@@ -267,6 +267,16 @@ impl Shard {
             .map(|resume| resume.handled))
     }
 
+    /// The newest session epoch of an account and its newest mailbox entry; none if it is not
+    /// enlisted.
+    ///
+    /// # Errors
+    /// [`StoreError`] if rows cannot be read.
+    pub fn newest(&mut self, account: AccountId) -> Result<Option<(Epoch, Sequence)>, StoreError> {
+        let found = self.account(account)?;
+        Ok(found.map(|found| (found.row.epoch, found.row.last)))
+    }
+
     /// The next mailbox entry after a sequence, with its content.
     ///
     /// # Errors

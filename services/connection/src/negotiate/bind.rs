@@ -159,7 +159,12 @@ impl Talk<'_> {
         match answered.await.map_err(|_| LATE)? {
             Notice::Edge(item) => Ok(item),
             Notice::Revoked => Err(super::REVOKED),
-            Notice::Drained | Notice::Lost | Notice::Overflow => Err(LOST),
+            // An owner that was lost may have heard or not: the client asks again.
+            Notice::Attached(_)
+            | Notice::Detached
+            | Notice::Drained
+            | Notice::Lost
+            | Notice::Overflow => Err(LOST),
         }
     }
 }

@@ -34,6 +34,12 @@ impl Counters {
         }
     }
 
+    /// The inbound and the outbound position at which the client's counts are zero.
+    pub(crate) const fn zeros(&self) -> (Position, Position) {
+        let (inbound, outbound) = (self.inbound_zero, self.outbound_zero);
+        (Position::new(inbound), Position::new(outbound))
+    }
+
     /// With stanzas that the client acknowledged on an earlier connection.
     pub(crate) const fn acked_through(mut self, acked: Position) -> Self {
         self.acked = acked.value();

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use entente_core::{Content, Delivered, Failed, Fault, Position, Timestamp};
-use entente_proto::edge::{CloseReason, ToEdge, credit_cost};
+use entente_proto::edge::{CloseReason, Refusal, ToEdge, credit_cost};
 use entente_stanza::{
     Element, Head, Jid, Message, MessageType, StanzaError, StreamCondition, ns, splice,
 };
@@ -21,13 +21,18 @@ impl Session {
         match item {
             ToEdge::Deliver {
                 position,
+                sequence,
                 content,
                 delayed,
                 ..
             } => {
+                let cost = credit_cost(&content);
+                if let Some(sequence) = sequence {
+                    self.ledger.delivered(position, sequence, cost);
+                }
                 self.written = position;
                 self.unsettled = true;
-                self.spent = self.spent.saturating_add(credit_cost(&content));
+                self.spent = self.spent.saturating_add(cost);
                 fx.tally.delivered += 1;
                 self.deliver(content, delayed, fx);
             }
@@ -42,6 +47,7 @@ impl Session {
             ToEdge::Handled { through, .. } => self.take_handled(through),
             ToEdge::Refused {
                 position,
+                inbound,
                 id,
                 to,
                 fault,
@@ -49,9 +55,16 @@ impl Session {
             } => {
                 self.written = position;
                 fx.tally.refused += 1;
-                let to = Jid::of_account(to, &self.rules.domain);
-                let error = self.message_error(to, &id, &stanza_error(fault));
+                let from = Jid::of_account(to, &self.rules.domain);
+                let error = self.message_error(from, &id, &stanza_error(fault));
                 fx.out.element(&error);
+                self.ledger.refused(Refusal {
+                    position,
+                    inbound,
+                    id,
+                    to,
+                    fault,
+                });
             }
             ToEdge::Slot { position, .. } => self.fill_slot(position, fx),
             ToEdge::Closed { why, .. } => {
@@ -64,6 +77,7 @@ impl Session {
             }
             // Answers to what negotiation asks; nothing of the kind is under way here.
             ToEdge::Bound { .. } | ToEdge::Resumed { .. } | ToEdge::Unresumable { .. } => {}
+            ToEdge::Reattached { .. } => fx.tally.reattached += 1,
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entente_core::Position;
-use entente_proto::edge::{ResumeKey, ToRouter};
+use entente_proto::edge::{self, ResumeKey, ToRouter};
 use entente_stanza::{Element, Head, Iq, IqKind, Ns, StreamCondition, ns};
 use smol_str::SmolStr;
 
@@ -34,6 +34,8 @@ pub(crate) enum Management {
     /// Asked for; the owner has not answered.
     Asked {
         resume: Option<ResumeKey>,
+        /// The last stanza before.
+        inbound: Position,
         /// The client asked for `h` in the same breath, after the stanza at this position.
         request: Option<Position>,
     },
@@ -84,6 +86,17 @@ pub(crate) struct Barrier {
 impl Management {
     pub(super) fn resumed(counters: Counters, key: ResumeKey) -> Self {
         Self::On(Box::new(Managed::new(counters, Some(key))))
+    }
+
+    /// As the owner knows it.
+    pub(super) fn told(&self) -> Option<edge::Management> {
+        let Self::On(managed) = self else { return None };
+        let (inbound, outbound) = managed.counters.zeros();
+        Some(edge::Management {
+            inbound,
+            outbound,
+            resume: managed.resume.clone(),
+        })
     }
 
     pub(super) const fn is_resumable(&self) -> bool {
@@ -198,6 +211,7 @@ impl Session {
     pub(crate) fn enable_request(&mut self, resume: Option<ResumeKey>) -> ToRouter {
         self.management = Management::Asked {
             resume: resume.clone(),
+            inbound: self.inbound,
             request: None,
         };
         ToRouter::Enable {
@@ -209,7 +223,10 @@ impl Session {
 
     /// The owner said from where to count. Gives what to write; the rest of the flight must wait.
     pub(crate) fn enabled(&mut self, inbound: Position, outbound: Position) -> Option<Element> {
-        let Management::Asked { resume, request } = &mut self.management else {
+        let Management::Asked {
+            resume, request, ..
+        } = &mut self.management
+        else {
             return None;
         };
         let (resume, request) = (resume.take(), *request);
@@ -285,6 +302,7 @@ impl Session {
             self.too_high(fx);
             return;
         };
+        self.ledger.acknowledged(through);
         fx.router.push(ToRouter::Acked {
             session: self.id,
             through,
@@ -302,6 +320,7 @@ impl Session {
     /// The owner handled everything up to a position.
     pub(super) fn take_handled(&mut self, through: Position) {
         self.handled = self.handled.max(through);
+        self.ledger.handled(self.handled);
     }
 
     /// At the end of a round: answers what can be answered, and asks for what was written.
@@ -383,6 +402,7 @@ impl Session {
             return false;
         }
         self.barrier = None;
+        self.ledger.acknowledged(position);
         fx.router.push(ToRouter::Acked {
             session: self.id,
             through: position,
@@ -395,6 +415,10 @@ impl Session {
     /// Whether the backlog comes when time is up.
     pub(crate) fn expects_start(&self) -> bool {
         self.readiness == Readiness::Expected
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.readiness == Readiness::Started
     }
 
     /// The client is ready: the count, then the backlog.

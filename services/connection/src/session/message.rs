@@ -6,6 +6,8 @@
 //! - A forwarded stanza inside is opaque (T22).
 //! - The bytes that are handed over are the bytes that are delivered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use entente_core::{AccountId, Class, Envelope, MAX_STANZA_ID_BYTES, Timestamp};
 use entente_proto::edge::ToRouter;
@@ -92,9 +94,15 @@ impl Session {
             expires: admitted.plus(self.rules.config.stanza_life.get()),
             payload: stamped.into_element().to_bytes(),
         };
+        let envelope = Arc::new(envelope);
+        match class {
+            Class::Durable => self.ledger.submitted(Arc::clone(&envelope)),
+            // Now or never: of a second try, nobody knows whether it is the first to arrive.
+            Class::Ephemeral => self.ledger.done(self.inbound),
+        }
         fx.router.push(ToRouter::Submit {
             session: self.id,
-            envelope: Box::new(envelope),
+            envelope,
         });
     }
 }

@@ -303,11 +303,14 @@ async fn a_silent_client_gets_its_backlog_after_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_owner_resets_the_session() {
+async fn an_owner_that_stays_away_resets_the_session() {
     let world = World::new();
     let mut client = Client::bound(&world, 7).await;
-    world.router.die();
+    world.router.go_away();
+    let gone = Instant::now();
     assert_eq!(client.error().await, StreamCondition::Reset);
+    assert_eq!(gone.elapsed().as_secs(), 30);
+    world.router.come_back();
     let mut again = Client::new(&world);
     again.login(7).await;
     assert_eq!(again.bind().await.attribute("type"), Some("result"));

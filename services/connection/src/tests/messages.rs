@@ -11,7 +11,7 @@ use super::stub::{World, account};
 fn submitted(world: &World) -> Vec<Envelope> {
     let told = world.router.told();
     let envelope = |item: ToRouter| match item {
-        ToRouter::Submit { envelope, .. } => Some(*envelope),
+        ToRouter::Submit { envelope, .. } => Some((*envelope).clone()),
         _ => None,
     };
     told.into_iter().filter_map(envelope).collect()

@@ -1,17 +1,17 @@
 //! A router in memory: one shard, positions and epochs as the seam promises them, no log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use entente_core::{
-    AccountId, Class, Content, Delivered, Envelope, Epoch, Fault, FaultKind, Position, SessionId,
-    ShardId, Timestamp,
+    AccountId, Class, Content, Delivered, Envelope, Epoch, Fault, FaultKind, Position, Sequence,
+    SessionId, ShardId, Timestamp,
 };
 use entente_proto::EdgeId;
 use entente_proto::edge::{
-    CloseReason, EdgeSender, EdgeStream, ResumeKey, Router, STREAM_BATCHES, ToEdge, ToRouter,
-    Unresumable, credit_cost,
+    CloseReason, EdgeSender, EdgeStream, Inbound, Report, ResumeKey, Router, STREAM_BATCHES,
+    StreamId, ToEdge, ToRouter, Unresumable, credit_cost,
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -42,6 +42,9 @@ struct State {
     away: bool,
     /// Whose session ends with the next thing that it says.
     doomed: Option<AccountId>,
+    /// Stanzas that the log has: a copy changes nothing.
+    stored: HashSet<(AccountId, Epoch, Position)>,
+    entries: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,7 @@ struct Twin {
     credit: i64,
     /// What was delivered and not acknowledged.
     unsettled: VecDeque<(u64, Content)>,
+    epoch: Epoch,
 }
 
 #[async_trait]
@@ -66,7 +70,7 @@ impl Router for StubRouter {
             return Err(Fault::new(FaultKind::Unavailable, "away"));
         }
         let (to_edge, edge_inbox) = mpsc::channel(STREAM_BATCHES);
-        let (inbox, mut owner) = mpsc::channel::<(EdgeId, Vec<ToRouter>)>(STREAM_BATCHES);
+        let (inbox, mut owner) = mpsc::channel::<Inbound>(STREAM_BATCHES);
         let state = Arc::clone(&self.0);
         let mut locked = self.0.lock();
         locked.to_edge = Some(to_edge.clone());
@@ -83,7 +87,7 @@ impl Router for StubRouter {
             }
         });
         Ok(EdgeStream {
-            to_router: EdgeSender::new(edge, inbox),
+            to_router: EdgeSender::new(StreamId { edge, number: 0 }, inbox),
             to_edge: edge_inbox,
         })
     }
@@ -139,11 +143,39 @@ impl StubRouter {
         self.0.lock().doomed = Some(account);
     }
 
-    /// The owner dies: its stream ends.
+    /// The owner dies: its stream ends. The next one knows what the log has, and nothing else.
     pub(crate) fn die(&self) {
         let mut state = self.0.lock();
         state.to_edge = None;
         state.tasks.abort_all();
+        for twin in state.twins.values_mut() {
+            twin.live = false;
+            (twin.handled, twin.written, twin.bases, twin.key) = (0, 0, None, None);
+            (twin.started, twin.credit) = (false, 0);
+        }
+    }
+
+    /// Another connection takes the account's place, and nobody tells.
+    pub(crate) fn replace(&self, account: AccountId) {
+        let mut state = self.0.lock();
+        state.epoch += 1;
+        let epoch = Epoch::new(state.epoch);
+        state.twins.get_mut(&account).unwrap().epoch = epoch;
+    }
+
+    /// The ids of the stanzas that wait for an account.
+    pub(crate) fn kept(&self, account: AccountId) -> Vec<String> {
+        let state = self.0.lock();
+        let texts = state.mailboxes.get(&account).into_iter().flatten();
+        let id = |content: &Content| match content {
+            Content::Stanza(payload) => {
+                let text = String::from_utf8(payload.to_vec()).unwrap();
+                let (_, rest) = text.split_once(" id=").unwrap();
+                rest.split(['\'', '"']).nth(1).unwrap().to_owned()
+            }
+            other => panic!("{other:?}"),
+        };
+        texts.map(id).collect()
     }
 }
 
@@ -158,6 +190,7 @@ impl State {
                 resume,
                 h,
             } => self.resume(session, account, &resume, h),
+            ToRouter::Reattach { session, report } => self.reattach(session, *report),
             ToRouter::Submit { session, envelope } => self.submit(session, &envelope),
             other => self.take_of_session(other),
         }
@@ -219,7 +252,10 @@ impl State {
                 self.out.push(ToEdge::Slot { session, position });
             }
             ToRouter::Start { .. } => twin.started = true,
-            ToRouter::Bind { .. } | ToRouter::Resume { .. } | ToRouter::Submit { .. } => {}
+            ToRouter::Bind { .. }
+            | ToRouter::Reattach { .. }
+            | ToRouter::Resume { .. }
+            | ToRouter::Submit { .. } => {}
         }
     }
 
@@ -236,12 +272,48 @@ impl State {
         }
         self.epoch += 1;
         let waiting = self.mailboxes.entry(account).or_default().len();
-        self.twins.insert(account, Twin::new(session));
+        let epoch = Epoch::new(self.epoch);
+        self.twins.insert(account, Twin::new(session, epoch));
         self.out.push(ToEdge::Bound {
             session,
             epoch: Epoch::new(self.epoch),
             waiting: u32::try_from(waiting).unwrap(),
         });
+    }
+
+    fn reattach(&mut self, session: SessionId, report: Report) {
+        let account = report.account;
+        let twin = self.twins.get_mut(&account).unwrap();
+        if twin.epoch != report.epoch {
+            let why = CloseReason::Conflict;
+            self.out.push(ToEdge::Closed { session, why });
+            return;
+        }
+        let (acked, sent) = (report.acked.value(), report.sent.value());
+        twin.unsettled.retain(|(position, _)| *position > acked);
+        let mailbox = self.mailboxes.entry(account).or_default();
+        while let Some((position, content)) = twin.unsettled.pop_back() {
+            if position <= sent {
+                twin.unsettled.push_back((position, content));
+                break;
+            }
+            mailbox.push_front(content);
+        }
+        let known: Vec<_> = twin
+            .unsettled
+            .iter()
+            .map(|(position, _)| *position)
+            .collect();
+        let reported = report.unacked.iter().map(|open| open.position.value());
+        assert_eq!(reported.collect::<Vec<_>>(), known);
+        (twin.live, twin.started, twin.pumped) = (true, report.started, true);
+        (twin.handled, twin.written) = (report.handled.value(), sent);
+        twin.credit = i64::from(report.credit);
+        if let Some(management) = report.management {
+            twin.bases = Some((management.inbound.value(), management.outbound.value()));
+            twin.key = management.resume;
+        }
+        self.out.push(ToEdge::Reattached { session });
     }
 
     fn resume(&mut self, session: SessionId, account: AccountId, key: &ResumeKey, h: u32) {
@@ -272,6 +344,7 @@ impl State {
             mailbox.push_front(content);
         }
         (twin.session, twin.live, twin.started) = (session, true, false);
+        twin.epoch = Epoch::new(self.epoch);
         (twin.written, twin.credit) = (acked, 0);
         self.out.push(ToEdge::Resumed {
             session,
@@ -290,11 +363,16 @@ impl State {
             self.out.push(ToEdge::Refused {
                 session,
                 position: Position::new(from.written),
+                inbound: envelope.position,
                 id: envelope.id.clone(),
                 to: envelope.to,
                 fault: Fault::new(FaultKind::NotFound, "no such account"),
             });
-        } else if envelope.class == Class::Durable {
+        } else if envelope.class == Class::Durable
+            && self
+                .stored
+                .insert((envelope.from, envelope.epoch, envelope.position))
+        {
             let content = Content::Stanza(envelope.payload.clone());
             let mailbox = self.mailboxes.entry(envelope.to).or_default();
             mailbox.push_back(content);
@@ -348,9 +426,11 @@ impl State {
             twin.written += 1;
             twin.credit -= i64::from(credit_cost(&content));
             twin.unsettled.push_back((twin.written, content.clone()));
+            self.entries += 1;
             self.out.push(ToEdge::Deliver {
                 session: twin.session,
                 position: Position::new(twin.written),
+                sequence: Some(Sequence::new(self.entries)),
                 content,
                 delayed,
             });
@@ -359,9 +439,10 @@ impl State {
 }
 
 impl Twin {
-    fn new(session: SessionId) -> Self {
+    fn new(session: SessionId, epoch: Epoch) -> Self {
         Self {
             session,
+            epoch,
             handled: 0,
             written: 0,
             bases: None,

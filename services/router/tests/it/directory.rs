@@ -117,7 +117,7 @@ async fn time_fails_what_nobody_fetched() {
     let mut alice = gateway.online(alice).await;
     let mut item = alice.message(bob, "old");
     if let entente_proto::edge::ToRouter::Submit { envelope, .. } = &mut item {
-        envelope.expires = Timestamp::now().minus(Duration::from_secs(86_400));
+        Arc::make_mut(envelope).expires = Timestamp::now().minus(Duration::from_secs(86_400));
     }
     alice.tell(vec![item]).await;
     alice.handled().await;

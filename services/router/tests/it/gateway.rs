@@ -170,11 +170,27 @@ impl Gateway {
     }
 
     async fn attached(&self, home: AccountId, account: AccountId) -> Result<Device, Fault> {
-        let shard = self.placement.of_account(home);
         let edge = EdgeId(u64::from_ne_bytes(entente_core::random_array()));
+        self.attached_as(edge, home, account).await
+    }
+
+    /// Another stream of a connection node that had one.
+    pub(crate) async fn try_attach(&self, edge: EdgeId, account: AccountId) -> Option<Device> {
+        let attached = self.attached_as(edge, account, account);
+        timeout(Duration::from_secs(1), attached).await.ok()?.ok()
+    }
+
+    async fn attached_as(
+        &self,
+        edge: EdgeId,
+        home: AccountId,
+        account: AccountId,
+    ) -> Result<Device, Fault> {
+        let shard = self.placement.of_account(home);
         let stream = self.service.attach(edge, shard).await?;
         let session = SessionId::new(u64::from_ne_bytes(entente_core::random_array()));
         Ok(Device {
+            edge,
             account,
             session,
             epoch: Epoch::default(),
@@ -197,6 +213,7 @@ impl Gateway {
 
 /// A device with its connection node.
 pub(crate) struct Device {
+    pub(crate) edge: EdgeId,
     pub(crate) account: AccountId,
     pub(crate) session: SessionId,
     pub(crate) epoch: Epoch,
@@ -227,6 +244,7 @@ impl Device {
     pub(crate) fn typing(&mut self, to: AccountId, text: &str) -> ToRouter {
         let mut item = self.message(to, "");
         if let ToRouter::Submit { envelope, .. } = &mut item {
+            let envelope = Arc::make_mut(envelope);
             envelope.class = Class::Ephemeral;
             envelope.payload = Bytes::copy_from_slice(text.as_bytes());
         }
@@ -324,7 +342,7 @@ impl Device {
         };
         ToRouter::Submit {
             session: self.session,
-            envelope: Box::new(envelope),
+            envelope: Arc::new(envelope),
         }
     }
 
@@ -333,7 +351,7 @@ impl Device {
         static LONG: [u8; 513 * 1024] = [b' '; 513 * 1024];
         let mut item = self.message(to, id);
         if let ToRouter::Submit { envelope, .. } = &mut item {
-            envelope.payload = Bytes::from_static(&LONG);
+            Arc::make_mut(envelope).payload = Bytes::from_static(&LONG);
         }
         item
     }

@@ -270,7 +270,8 @@ impl World {
             }
             55..85 => client.acknowledge(&mut self.checker).await,
             85..89 => client.detach().await,
-            89..92 => client.cut(),
+            89..91 => client.cut(),
+            91 => client.lose(),
             92..95 => self.kill().await,
             _ => self.assign().await,
         }
@@ -335,15 +336,17 @@ async fn run(seed: u64) -> (Checker, usize) {
 #[test]
 fn promises_hold_whoever_owns() {
     let (mut kills, mut moves, mut resumes, mut repeats) = (0, 0, 0, 0);
+    let mut reattached = 0;
     for seed in 0..SEEDS {
         let (checker, moved) = on_paused_clock(seed, run(seed));
         kills += checker.kills;
         moves += moved;
         resumes += checker.resumes;
         repeats += checker.repeats;
+        reattached += checker.reattached;
     }
     assert!(
-        kills > 100 && moves > 300 && resumes > 20 && repeats > 20,
-        "{kills} {moves} {resumes} {repeats}"
+        kills > 100 && moves > 300 && resumes > 20 && repeats > 20 && reattached > 300,
+        "{kills} {moves} {resumes} {repeats} {reattached}"
     );
 }

@@ -15,6 +15,7 @@ mod gateway;
 mod hands;
 mod odd_log;
 mod plug;
+mod reattach;
 mod refusals;
 mod sessions;
 mod simulation;

@@ -44,6 +44,7 @@ struct World {
 pub(crate) fn config() -> Config {
     Config {
         resume_time: Span::secs(20),
+        report_time: Span::new(Duration::from_millis(400)),
         window_stanzas: 6,
         log_patience: Span::new(Duration::from_millis(300)),
         checkpoint: Span::new(Duration::from_millis(700)),
@@ -99,7 +100,11 @@ impl World {
     async fn kill(&mut self) {
         self.checker.kills += 1;
         self.log.set(|mood| mood.refuse = None);
-        self.clients.iter_mut().for_each(Client::cut);
+        for client in &mut self.clients {
+            if self.rng.random_bool(0.5) {
+                client.cut();
+            }
+        }
         if let Some(gateway) = self.gateway.take() {
             gateway.kill(&self.power).await;
         }
@@ -121,7 +126,8 @@ impl World {
             }
             55..85 => client.acknowledge(&mut self.checker).await,
             85..90 => client.detach().await,
-            90..94 => client.cut(),
+            90..92 => client.cut(),
+            92..94 => client.lose(),
             94..96 if self.refuses => {
                 let full = self.rng.random_bool(0.5).then_some(LogError::Full);
                 self.log.set(|mood| mood.refuse = full);
@@ -198,12 +204,13 @@ pub(crate) fn on_paused_clock<T>(seed: u64, run: impl Future<Output = T>) -> T {
 #[test]
 fn every_seed_keeps_the_promises() {
     let (mut kills, mut resumes, mut repeats) = (0, 0, 0);
-    let (mut parked, mut refusals) = (0, 0);
+    let (mut parked, mut refusals, mut reattached) = (0, 0, 0);
     for seed in 0..SEEDS {
         let checker = on_paused_clock(seed, run(seed));
         kills += checker.kills;
         resumes += checker.resumes;
         repeats += checker.repeats;
+        reattached += checker.reattached;
         parked += checker.parked;
         refusals += checker.refusals();
         if seed % 2 == 0 {
@@ -212,7 +219,12 @@ fn every_seed_keeps_the_promises() {
     }
     // A campaign without faults in it would show nothing.
     assert!(
-        kills > 100 && resumes > 300 && repeats > 50 && parked > 50 && refusals > 200,
-        "{kills} {resumes} {repeats} {parked} {refusals}"
+        kills > 100
+            && resumes > 300
+            && repeats > 50
+            && parked > 50
+            && refusals > 200
+            && reattached > 300,
+        "{kills} {resumes} {repeats} {parked} {refusals} {reattached}"
     );
 }

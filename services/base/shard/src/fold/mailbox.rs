@@ -188,6 +188,30 @@ impl Shard {
         Ok(())
     }
 
+    pub(super) fn rejoin(
+        &mut self,
+        account: AccountId,
+        session: SessionId,
+        epoch: Epoch,
+    ) -> Result<(), StoreError> {
+        let now = self.row.time;
+        if let Some(found) = self
+            .account(account)?
+            .filter(|found| found.row.epoch == epoch && found.row.session.is_none())
+        {
+            found.row.session = Some(session);
+            found.row.seen = now;
+            found.row.waking = false;
+            found.dirty = true;
+            // Of what came meanwhile nobody was told.
+            if let Some(newest) = found.mailbox.back() {
+                let sequence = newest.sequence;
+                self.effects.push(Effect::Arrived { account, sequence });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn resumable(
         &mut self,
         account: AccountId,

@@ -26,6 +26,8 @@ pub(crate) struct Checker {
     pub(crate) kills: usize,
     pub(crate) resumes: usize,
     pub(crate) repeats: usize,
+    /// Sessions that another owner, or the same one, took from a report.
+    pub(crate) reattached: usize,
     /// Connections that the gateway closed since the log was full.
     pub(crate) parked: usize,
 }

@@ -1,10 +1,14 @@
-//! A client that keeps its half of XEP-0198: counts, resends, drops what it has.
+//! A client that keeps its half of XEP-0198: counts, resends, drops what it has. Its edge is in it: what
+//! a connection node reports of a session when it attaches again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use entente_core::{AccountId, Content, Epoch, Position, SessionId};
-use entente_proto::edge::{CloseReason, ResumeKey, ToEdge, ToRouter};
+use entente_core::{AccountId, Content, Epoch, Position, Sequence, SessionId};
+use entente_proto::edge::{
+    CloseReason, EdgeId, Management, Refusal, Report, ResumeKey, ToEdge, ToRouter, Unacked,
+    credit_cost,
+};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -14,8 +18,21 @@ use crate::gateway::{Device, Gateway};
 /// How far the connection is.
 enum Link {
     Down,
-    Asked { device: Device, steps: usize },
+    Asked {
+        device: Device,
+        steps: usize,
+    },
+    /// The edge has no stream to an owner.
+    Lost(Held),
     Up(Device),
+}
+
+/// What an edge keeps of a session without a stream.
+struct Held {
+    edge: EdgeId,
+    session: SessionId,
+    epoch: Epoch,
+    position: Position,
 }
 
 pub(crate) struct Client {
@@ -32,6 +49,11 @@ pub(crate) struct Client {
     /// Deliveries of this session by place, to be acknowledged.
     unacked: VecDeque<(Position, usize)>,
     on_this: BTreeSet<usize>,
+    /// As an edge keeps it.
+    open: VecDeque<Unacked>,
+    refusals: Vec<Refusal>,
+    delivered: Sequence,
+    settled: Sequence,
     users: Arc<Vec<AccountId>>,
 }
 
@@ -58,6 +80,10 @@ impl Client {
             acknowledged: Position::default(),
             unacked: VecDeque::new(),
             on_this: BTreeSet::new(),
+            open: VecDeque::new(),
+            refusals: Vec::new(),
+            delivered: Sequence::default(),
+            settled: Sequence::default(),
             users: Arc::clone(users),
         }
     }
@@ -67,7 +93,21 @@ impl Client {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.link, Link::Down)
+        matches!(self.link, Link::Down | Link::Lost(_))
+    }
+
+    /// The stream to the owner ends; the client does not hear of it.
+    pub(crate) fn lose(&mut self) {
+        self.link = match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Up(device) => Link::Lost(Held {
+                edge: device.edge,
+                session: device.session,
+                epoch: device.epoch,
+                position: device.position,
+            }),
+            Link::Lost(held) => Link::Lost(held),
+            Link::Asked { .. } | Link::Down => Link::Down,
+        };
     }
 
     pub(crate) fn owes_nothing(&self) -> bool {
@@ -92,6 +132,10 @@ impl Client {
         rng: &mut StdRng,
         checker: &mut Checker,
     ) {
+        if matches!(self.link, Link::Lost(_)) {
+            self.reattach(gateway).await;
+            return;
+        }
         let Some(mut device) = gateway.try_connect(self.account).await else {
             return;
         };
@@ -118,6 +162,52 @@ impl Client {
         }
     }
 
+    /// Attaches again, reports, and sends again what has no outcome, in order.
+    async fn reattach(&mut self, gateway: &Gateway) {
+        let Link::Lost(held) = &self.link else { return };
+        let Some(mut device) = gateway.try_attach(held.edge, self.account).await else {
+            return;
+        };
+        (device.session, device.epoch) = (held.session, held.epoch);
+        let (session, last) = (held.session, held.position);
+        let report = Report {
+            account: self.account,
+            epoch: held.epoch,
+            management: Some(Management {
+                inbound: Position::default(),
+                outbound: Position::default(),
+                resume: self.key.clone(),
+            }),
+            started: true,
+            credit: 1 << 20,
+            handled: self.covered,
+            sent: self.received,
+            acked: self.acknowledged,
+            delivered: self.delivered,
+            settled: self.settled,
+            unacked: self.open.iter().copied().collect(),
+            refusals: self.refusals.clone(),
+        };
+        let report = Box::new(report);
+        let mut items = vec![ToRouter::Reattach { session, report }];
+        device.position = self.covered;
+        let mut queued = self.queue.iter().peekable();
+        while device.position < last {
+            let position = device.position.next();
+            let open = queued.next_if(|queued| queued.position == position);
+            items.push(if let Some(open) = open {
+                write(&mut device, self.users[open.to], open.id, open.long)
+            } else {
+                // It was refused.
+                device.position = position;
+                ToRouter::Handled { session, position }
+            });
+        }
+        if device.try_tell(items).await {
+            self.link = Link::Up(device);
+        }
+    }
+
     /// Sends the next stanza; a long one is more than any log takes.
     pub(crate) async fn send(&mut self, to: usize, long: bool, checker: &mut Checker) {
         let Link::Up(device) = &mut self.link else {
@@ -132,9 +222,8 @@ impl Client {
             to,
             long,
         });
-        if !device.try_tell(vec![item]).await {
-            self.cut();
-        }
+        // Whether it arrives is for the next step to see.
+        device.try_tell(vec![item]).await;
     }
 
     pub(crate) async fn acknowledge(&mut self, checker: &mut Checker) {
@@ -147,18 +236,22 @@ impl Client {
             checker.acknowledged(id);
         }
         self.acknowledged = through;
-        if !device
+        device
             .try_tell(vec![ToRouter::Acked { session, through }])
-            .await
+            .await;
+        while let Some(front) = self.open.front()
+            && front.position <= through
         {
-            self.cut();
+            self.settled = front.sequence;
+            self.open.pop_front();
         }
+        self.refusals.retain(|refusal| refusal.position > through);
     }
 
     /// Takes what came.
     pub(crate) async fn step(&mut self, rng: &mut StdRng, checker: &mut Checker) {
         let (items, open) = match &mut self.link {
-            Link::Down => return,
+            Link::Down | Link::Lost(_) => return,
             Link::Asked { device, steps } => {
                 *steps += 1;
                 let (items, open) = device.ready();
@@ -170,13 +263,13 @@ impl Client {
             self.take(item, rng, checker).await;
         }
         if !open {
-            self.cut();
+            self.lose();
         }
     }
 
     async fn take(&mut self, item: ToEdge, rng: &mut StdRng, checker: &mut Checker) {
         let asked = match &self.link {
-            Link::Down => return,
+            Link::Down | Link::Lost(_) => return,
             Link::Asked { device, .. } | Link::Up(device) => device.session,
         };
         if item.session() != asked {
@@ -196,6 +289,10 @@ impl Client {
                 self.cover(handled, true, checker);
                 self.unacked.clear();
                 self.acknowledged = self.received;
+                // At an edge that knows nothing of the session.
+                self.open.clear();
+                (self.delivered, self.settled) = (Sequence::default(), Sequence::default());
+                self.refusals.clear();
                 self.go_up(epoch, handled).await;
             }
             ToEdge::Unresumable { h, .. } => {
@@ -213,21 +310,55 @@ impl Client {
                 assert!(through >= self.covered, "R6: h went back");
                 self.cover(through, false, checker);
             }
-            ToEdge::Refused { position, id, .. } => {
-                self.place(position);
-                let id = number(&id);
-                self.queue.retain(|queued| queued.id != id);
-                checker.refused(id);
-            }
-            ToEdge::Deliver {
-                position, content, ..
+            ToEdge::Refused {
+                position,
+                inbound,
+                id,
+                to,
+                fault,
+                ..
             } => {
                 self.place(position);
+                checker.refused(number(&id));
+                self.refused(Refusal {
+                    position,
+                    inbound,
+                    id,
+                    to,
+                    fault,
+                });
+            }
+            ToEdge::Deliver {
+                position,
+                sequence,
+                content,
+                ..
+            } => {
+                self.place(position);
+                self.note_entry(position, sequence, &content);
                 self.content(position, content, checker);
             }
             ToEdge::Slot { position, .. } => self.place(position),
+            ToEdge::Reattached { .. } => checker.reattached += 1,
             ToEdge::Enabled { .. } => {}
         }
+    }
+
+    fn note_entry(&mut self, position: Position, sequence: Option<Sequence>, content: &Content) {
+        if let Some(sequence) = sequence {
+            self.delivered = sequence;
+            self.open.push_back(Unacked {
+                position,
+                sequence,
+                cost: credit_cost(content),
+            });
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        let id = number(&refusal.id);
+        self.queue.retain(|queued| queued.id != id);
+        self.refusals.push(refusal);
     }
 
     fn place(&mut self, position: Position) {
@@ -284,6 +415,9 @@ impl Client {
         (self.covered, self.received) = (Position::default(), Position::default());
         self.acknowledged = Position::default();
         self.unacked.clear();
+        self.open.clear();
+        self.refusals.clear();
+        (self.delivered, self.settled) = (Sequence::default(), Sequence::default());
         if let Link::Asked { device, .. } = &self.link {
             let (session, inbound) = (device.session, Position::default());
             let resume = Some(key);

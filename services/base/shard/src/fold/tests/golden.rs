@@ -124,6 +124,24 @@ fn records_of_this_version_stay_readable() {
     }
 }
 
+/// A command that came later, behind those above.
+#[test]
+fn rejoins_of_this_version_stay_readable() {
+    let shard = ShardId::new(3);
+    let fenced = Fenced {
+        epoch: Epoch::new(2),
+        commands: vec![Command::Rejoin {
+            account: account(300),
+            session: SessionId::new(9),
+            epoch: Epoch::new(5),
+        }],
+    };
+    let written = Record::commands(shard, &fenced, &seal());
+    assert_eq!(hex(&written), REJOIN);
+    let read = Record::open(shard, &unhex(REJOIN), &seal());
+    assert_eq!(read, Ok(Record::Commands(fenced)));
+}
+
 #[test]
 fn wake_ups_of_this_version_stay_readable() {
     let wake = WakeUp {
@@ -145,3 +163,4 @@ const VECTORS: [&str; 3] = [
     "03010102010301010403616263000fe4be72fa9247da1d4fcb9c667eb80b",
 ];
 const WAKE: &str = "01020103bd28b17d3b734f4cc0f0dc84cc2f28cc";
+const REJOIN: &str = "0202010e01ac0209053cf466d736e9f9451cdfc04d0953a823";

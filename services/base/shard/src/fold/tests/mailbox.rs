@@ -223,6 +223,46 @@ fn a_burst_wakes_once() {
     );
 }
 
+/// A device that counts as gone and is not is connected again in the epoch that it has, and hears of
+/// what came meanwhile; who has been replaced is not.
+#[test]
+fn a_session_joins_again_in_its_epoch_only() {
+    let mut bed = Bed::new();
+    let (alice, bob) = (bed.enlist("alice", 1, 1), bed.enlist("bob", 1, 2));
+    let wakes = |bed: &mut Bed| bed.shard.take_outputs(Target::Wake, 10, usize::MAX).len();
+    let rejoin = |epoch| Command::Rejoin {
+        account: bob,
+        session: SessionId::new(1),
+        epoch,
+    };
+    let epoch = bed.open(bob, 1);
+    let leave = Command::Leave {
+        account: bob,
+        epoch,
+    };
+    bed.command(leave.clone());
+    bed.send(alice, bob, "a");
+    assert_eq!(wakes(&mut bed), 1);
+    let effects = bed.command(rejoin(epoch));
+    assert!(
+        matches!(effects[..], [Effect::Arrived { account, .. }] if account == bob),
+        "{effects:?}"
+    );
+    bed.send(alice, bob, "b");
+    assert_eq!(wakes(&mut bed), 0, "it is connected");
+    bed.command(leave);
+    assert_eq!(wakes(&mut bed), 1, "and gone again");
+    let newer = bed.open(bob, 2);
+    bed.command(Command::Leave {
+        account: bob,
+        epoch: newer,
+    });
+    assert_eq!(bed.command(rejoin(epoch)), []);
+    assert_eq!(bed.shard.connected().unwrap(), []);
+    bed.command(rejoin(newer));
+    assert_eq!(bed.shard.connected().unwrap(), [(bob, newer)]);
+}
+
 /// T71, T187: nothing of an erased account is in any row, and who wrote to it hears of it.
 #[test]
 fn erasure_leaves_no_row() {

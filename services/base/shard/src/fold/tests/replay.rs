@@ -49,6 +49,10 @@ enum Step {
         to: usize,
     },
     Pass(u64),
+    Rejoin {
+        who: usize,
+        stale: bool,
+    },
     Reload,
     Send {
         from: usize,
@@ -84,6 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => user().prop_map(Step::Open),
         3 => (0..12_u64, user()).prop_map(|(counter, to)| Step::Output { counter, to }),
         3 => prop_oneof![1..100_u64, Just(3_600), Just(50_000), Just(86_400 * 29)].prop_map(Step::Pass),
+        2 => (user(), any::<bool>()).prop_map(|(who, stale)| Step::Rejoin { who, stale }),
         3 => Just(Step::Reload),
         12 => (0..USERS, 0..USERS - 1, 0..20_u8).prop_map(|(from, to, id)| Step::Send { from, to, id }),
         2 => (0..8_u64).prop_map(Step::Sent),
@@ -256,6 +261,15 @@ impl Run {
                 let (account, epoch) = (self.users[who], self.epoch(who, stale));
                 self.command(Command::Leave { account, epoch });
                 self.model.leave(who, epoch.value());
+            }
+            Step::Rejoin { who, stale } => {
+                let (account, epoch) = (self.users[who], self.epoch(who, stale));
+                self.command(Command::Rejoin {
+                    account,
+                    session: SessionId::new(1),
+                    epoch,
+                });
+                self.model.rejoin(who, epoch.value());
             }
             Step::Open(who) => {
                 let session = SessionId::new(self.bed.log.len() as u64);

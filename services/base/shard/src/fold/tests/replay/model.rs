@@ -183,6 +183,16 @@ impl Model {
         }
     }
 
+    pub(super) fn rejoin(&mut self, who: usize, epoch: u64) {
+        if let Some(user) = self.users.get_mut(&who)
+            && user.epoch == epoch
+            && !user.connected
+        {
+            user.connected = true;
+            user.seen = self.now;
+        }
+    }
+
     pub(super) fn settle(&mut self, who: usize, epoch: u64, through: u64) {
         let Some(user) = self.users.get_mut(&who) else {
             return;
