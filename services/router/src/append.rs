@@ -2,8 +2,9 @@
 //!
 //! **Invariants**
 //! - A stanza is done only when its batch is durable.
-//! - Neither an unknown outcome nor a full log is told as accepted or refused: the connection is
-//!   closed, and the device sends again with the same id.
+//! - Neither an unknown outcome nor a full log is told as accepted or refused: what was to be stored is
+//!   tried again, in order, and in the end the connection is closed, and the device sends again with
+//!   the same id.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -7,9 +7,9 @@
 //! - A stanza is handed to the log only when those before it of the same session and shard are
 //!   durable. So the log never has a later one without the earlier, and what a device sends again,
 //!   in order, arrives in order.
-//! - A stanza that the log did not take is not answered. It waits, and after
-//!   [`Config::log_patience`](crate::Config) its connection is closed and the device sends it again.
-//!   An error would say that it is not delivered, and nobody can know that: a session of which
+//! - A stanza that the log did not take, or of which nobody knows, is not answered. It is tried again,
+//!   and after [`Config::log_patience`](crate::Config) its connection is closed and the device sends it
+//!   again. An error would say that it is not delivered, and nobody can know that: a session of which
 //!   nothing is left may have sent it before.
 //! - What waits here counts as waiting for the log: it is bounded with the appends.
 
@@ -136,7 +136,6 @@ impl Owner {
         let Some(twin) = twin.filter(|twin| twin.serial == serial) else {
             return Ok(());
         };
-        let session = twin.session;
         // None after the connection was closed: then nothing goes that did not go before.
         let lane = twin.lanes.get_mut(&partition);
         match (outcome, lane) {
@@ -159,18 +158,7 @@ impl Owner {
                     self.note_peer(account, kept.to)?;
                 }
             }
-            // Neither accepted nor refused: the device sends it again, and all behind it.
-            (Err(LogError::UnknownOutcome), _) => {
-                twin.appending = twin.appending.saturating_sub(kept.len());
-                if self.ground.held.has(ShardId::new(partition)) {
-                    self.let_go(account);
-                    self.close(session, CloseReason::Unavailable);
-                } else {
-                    // The log of another node: this one is well, and so is the session.
-                    self.park(account)?;
-                }
-            }
-            // Surely not in the log.
+            // Not in the log, or perhaps there already: then the next copy of it changes nothing.
             (Err(_), Some(lane)) => {
                 self.waiting_bytes += bytes(&kept);
                 self.lanes_wait = true;
