@@ -147,11 +147,6 @@ impl Owner {
         if let Some(old) = self.twins.insert(account, twin) {
             self.sessions.remove(&old.session);
             self.drop_lanes(&old.lanes);
-            // The fold tells of one that counts as connected. This one was reported a moment ago.
-            if old.detached.is_none() {
-                let (session, why) = (old.session, CloseReason::Conflict);
-                self.tell(old.edge, ToEdge::Closed { session, why });
-            }
         }
         self.ground
             .events

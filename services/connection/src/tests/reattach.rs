@@ -130,6 +130,7 @@ async fn a_client_is_served_as_far_as_it_goes_without_an_owner() {
     let world = World::new();
     let (mut client, _) = Client::managed(&world, 7).await;
     world.router.go_away();
+    moment().await;
     client.send(&format!("{PING}{R}")).await;
     // The count of what was handled before is no secret of the owner's.
     assert_eq!(h(&client.named("a").await), "1");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use entente_core::{AccountId, Position, Sequence, Span};
 use entente_proto::edge::{
-    CloseReason, Management, Report, ResumeKey, ToEdge, ToRouter, Unacked, Unresumable,
+    CloseReason, Management, Refusal, Report, ResumeKey, ToEdge, ToRouter, Unacked, Unresumable,
 };
 use entente_router::Config;
 use tokio::time::{Instant, sleep};
@@ -241,6 +241,99 @@ async fn a_session_goes_on_at_the_same_owner() {
     bob.send(fresh.account, &["a"]).await;
     fresh.expect(&["a"]).await;
     assert_eq!(wakes(&disks).await, 0);
+    gateway.stop().await;
+}
+
+/// What was said on a stream that ended does not count on the next one, be it a report.
+#[tokio::test(start_paused = true)]
+async fn a_report_counts_on_its_own_stream_only() {
+    let Pair {
+        gateway,
+        mut alice,
+        bob,
+        ..
+    } = pair().await;
+    let mut fresh = again(&gateway, &alice).await;
+    tell(&alice, report(&alice, 0, 0, 0)).await;
+    assert!(fresh.is_quiet().await);
+    goes_on(&mut fresh, (0, 0, 0)).await;
+    alice.send(bob.account, &["void"]).await;
+    fresh.send(bob.account, &["1"]).await;
+    let mut bob = bob;
+    bob.expect(&["1"]).await;
+    assert!(bob.is_quiet().await);
+    gateway.stop().await;
+}
+
+/// A client that resumes elsewhere is the newer one, also before the log says so.
+#[tokio::test(start_paused = true)]
+async fn a_resume_under_way_comes_before_a_report() {
+    let Pair { gateway, bob, .. } = pair().await;
+    let mut old = again(&gateway, &bob).await;
+    let mut resumed = gateway.connect(bob.account).await;
+    let ask = ToRouter::Resume {
+        session: resumed.session,
+        account: bob.account,
+        resume: ResumeKey(KEY),
+        h: 0,
+    };
+    resumed.tell(vec![ask]).await;
+    tell(&old, report(&old, 0, 0, 0)).await;
+    let answer = resumed.next().await;
+    assert!(matches!(answer, ToEdge::Resumed { .. }), "{answer:?}");
+    let said = old.drain().await;
+    let why = CloseReason::Conflict;
+    assert!(
+        matches!(said[..], [ToEdge::Closed { why: said, .. }] if said == why),
+        "{said:?}"
+    );
+    gateway.stop().await;
+}
+
+/// An error that the device may not have is owed by the next owner as well.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_repeated_by_the_next_owner() {
+    let Pair {
+        disks,
+        power,
+        gateway,
+        mut alice,
+        bob,
+    } = pair().await;
+    let long = alice.long_message(bob.account, "long");
+    alice.tell(vec![long]).await;
+    let ToEdge::Refused {
+        position,
+        inbound,
+        id,
+        to,
+        fault,
+        ..
+    } = alice.next().await
+    else {
+        panic!("not refused")
+    };
+    let refusal = Refusal {
+        position,
+        inbound,
+        id,
+        to,
+        fault,
+    };
+    alice.handled().await;
+    let gateway = next_owner(gateway, &power, &disks).await;
+    let mut alice = again(&gateway, &alice).await;
+    let mut of_alice = report(&alice, 1, 1, 0);
+    (of_alice.acked, of_alice.refusals) = (at(0), vec![refusal]);
+    accepted(&mut alice, of_alice).await;
+    let mut resumed = gateway.connect(alice.account).await;
+    let answer = resumed.resume(0).await;
+    assert!(matches!(answer, ToEdge::Resumed { .. }), "{answer:?}");
+    let repeated = resumed.next().await;
+    assert!(
+        matches!(&repeated, ToEdge::Refused { id, .. } if id == "long"),
+        "{repeated:?}"
+    );
     gateway.stop().await;
 }
 
