@@ -109,6 +109,7 @@ async fn nodes(options: &Options, program: PathBuf) -> anyhow::Result<ExitCode> 
     let rolling = Rolling {
         program,
         log: options.log.clone(),
+        orderly: false,
         victims: victims.take(usize::try_from(options.rounds)?).collect(),
         users: (options.users / 2).max(1),
         between: Duration::from_secs(1),

@@ -1,10 +1,11 @@
-//! Users of different nodes exchange messages without a pause while one node after another is killed
-//! and started again. Then everything heals and is counted.
+//! Users of different nodes exchange messages without a pause while one node after another is killed,
+//! or ended in order, and started again. Then everything heals and is counted.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use entente_kit::device::{Device, DeviceConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,6 +17,9 @@ use crate::history::{Findings, History};
 use crate::kills::{Talker, collect, settle};
 use crate::nodes::Deployment;
 
+/// How long an orderly end may take: the drain's own budget and then some.
+const ORDERLY: Duration = Duration::from_secs(30);
+
 /// A campaign over the nodes of a deployment.
 #[derive(Clone, Debug)]
 pub struct Rolling {
@@ -25,6 +29,8 @@ pub struct Rolling {
     pub log: Option<String>,
     /// Whom to kill, in this order.
     pub victims: Vec<&'static str>,
+    /// Whether they end in order instead.
+    pub orderly: bool,
     /// Users of each router.
     pub users: usize,
     /// How long messages flow before each kill.
@@ -83,7 +89,12 @@ impl Rolling {
                 .map(|sender| sender.tally().unacked)
                 .sum::<usize>();
             let node = deployment.node(victim)?;
-            node.kill().await?;
+            if self.orderly {
+                let status = node.stop(ORDERLY).await?;
+                ensure!(status.success(), "{victim} ended with {status}");
+            } else {
+                node.kill().await?;
+            }
             node.restart().await?;
         }
         sleep(self.between).await;

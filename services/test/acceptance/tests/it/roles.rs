@@ -215,6 +215,7 @@ async fn nothing_acknowledged_is_lost_whichever_node_is_killed() {
         program: program(),
         log: None,
         victims: vec!["r2", "c1", "r1", "p1", "i1", "c2", "r2"],
+        orderly: false,
         users: 3,
         between: Duration::from_secs(1),
         seed: 11,
@@ -228,13 +229,14 @@ async fn nothing_acknowledged_is_lost_whichever_node_is_killed() {
     assert!(rolled.resumed > 0, "{rolled:?}");
 }
 
-/// A router that dies costs no connection: its edges find it again, and go on where they were.
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_outlive_the_routers() {
+/// A router that dies or is restarted costs no connection: its edges find it again, and go on where they
+/// were.
+async fn connections_outlive(orderly: bool) {
     let rolling = Rolling {
         program: program(),
         log: None,
         victims: vec!["r2", "r1", "r2", "r1"],
+        orderly,
         users: 4,
         between: Duration::from_secs(1),
         seed: 12,
@@ -245,6 +247,17 @@ async fn connections_outlive_the_routers() {
     assert!(rolled.findings.accepted > 100, "{rolled:?}");
     assert!(rolled.in_flight > 0, "{rolled:?}");
     assert_eq!((rolled.resumed, rolled.rebound), (0, 0), "{rolled:?}");
+    println!("{rolled:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_outlive_routers_that_are_killed() {
+    connections_outlive(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_outlive_routers_that_are_restarted() {
+    connections_outlive(true).await;
 }
 
 /// What an operator sees of it: who is ready, who is away, and the end of a node in order.
