@@ -71,6 +71,10 @@ pub enum Bug {
     NoSessionCheck,
     /// The covered offset is written before the values that it covers.
     OffsetBeforeEffect,
+    /// An edge whose owner died submits the last stanza again before those before it.
+    ReattachAhead,
+    /// An edge whose owner died takes for appended what was submitted.
+    ReattachForgets,
     /// What the log did not take is answered with an error, whatever became of earlier copies.
     RefuseWithoutVerdict,
     /// Replay applies every record to every slice, whatever the slice reflects already.

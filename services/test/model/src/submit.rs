@@ -11,7 +11,7 @@
 //! | `Twin` | the session's `h`, and the refusals below it, in the memory of the owner of the sender's shard |
 //! | `Report`, `Ack` | the edge tells the twin, and only what the twin has goes out as `<a h=…/>`; errors are written before the `h` that covers them |
 //! | `EdgeDies`, `Resume` | the client resumes on the other edge; the twin answers; what lies above `h` is sent again |
-//! | `OwnerDies`, `Attach` | the edge attaches to the new owner and reports again |
+//! | `OwnerDies`, `Attach` | what the owner had under way goes astray, and what it had not told the edge is open again; the edge attaches to the new owner, reports what it was told, and submits the rest in order |
 //! | `Rebind` | edge and owner dead: `<failed/>`, a fresh session, the client sends again with the same ids |
 //!
 //! What is abstracted, and why that loses nothing:
@@ -105,6 +105,8 @@ impl Seeded for Submit {
         (Bug::AckBeforeAppend, 1, "no acknowledged loss"),
         (Bug::AckBeforeTwin, 1, "h never goes back"),
         (Bug::NoDedupe, 1, "effectively once"),
+        (Bug::ReattachAhead, 1, "fifo per sender"),
+        (Bug::ReattachForgets, 1, "no acknowledged loss"),
         (
             Bug::RefuseWithoutVerdict,
             1,
@@ -171,11 +173,17 @@ impl Submit {
         }
         // In order: nothing goes to the log before what came earlier is there.
         let ahead = self.bug == Bug::SubmitAhead;
-        let next = (first..first + session.received).find(|id| match session.views[*id] {
+        let is_next = |id: &usize| match session.views[*id] {
             View::Open => true,
             View::Waiting => !ahead,
             View::Appended | View::Refused => false,
-        });
+        };
+        let mut received = first..first + session.received;
+        let next = if self.bug == Bug::ReattachAhead && state.owner_deaths > 0 {
+            received.rfind(is_next)
+        } else {
+            received.find(is_next)
+        };
         let Some(id) = next.filter(|id| session.views[*id] == View::Open) else {
             return;
         };
@@ -183,7 +191,8 @@ impl Submit {
             actions.push(Action::Refuse(id));
             return;
         }
-        let again = usize::from(state.edge_deaths > 0) + state.fulls;
+        let deaths = [state.edge_deaths, state.owner_deaths];
+        let again = deaths.iter().filter(|deaths| **deaths > 0).count() + state.fulls;
         if state.attempts[id] < self.attempts + again {
             actions.push(Action::Submit(id));
         }
@@ -237,10 +246,7 @@ impl Model for Submit {
             Action::Full(id) => state.full(id, self.bug),
             Action::GiveUp(id) => state.give_up(id),
             Action::Land(id, reported) => state.land(id, reported),
-            Action::OwnerDies(sender) => {
-                state.owner_deaths += 1;
-                state.twins[sender] = None;
-            }
+            Action::OwnerDies(sender) => state.owner_dies(sender, self.bug),
             Action::Rebind(sender) => state.rebind(sender),
             Action::Refuse(id) => state.refuse(id),
             Action::Resume(sender) => state.resume(sender),

@@ -61,6 +61,14 @@ pub(super) fn all() -> Vec<Property<Submit>> {
             },
         ),
         Property::sometimes(
+            "what an owner had under way was submitted through the next one",
+            |model: &Submit, state: &State| {
+                let alive = state.sessions[0].is_some() && state.edge_deaths == 0;
+                let stored = folded(model, state).suppressed && state.clients[0].h == 2;
+                alive && state.owner_deaths > 0 && stored
+            },
+        ),
+        Property::sometimes(
             "edge and owner died and the client bound afresh",
             |_, state: &State| state.rebound,
         ),

@@ -234,6 +234,30 @@ impl State {
         }
     }
 
+    /// The owner's memory goes. Of what it did not tell the edge, nobody knows what became of it.
+    pub fn owner_dies(&mut self, sender: usize, bug: Bug) {
+        self.owner_deaths += 1;
+        self.twins[sender] = None;
+        let (first, end) = RANGE[sender];
+        let Some(session) = &mut self.sessions[sender] else {
+            return;
+        };
+        for id in first..end {
+            let copies = &mut self.copies[id];
+            copies.stray += usize::from(copies.awaited);
+            copies.awaited = false;
+        }
+        let views = session.views[first..first + session.received].iter_mut();
+        let untold = views.skip(session.told);
+        match bug {
+            // Each of them was submitted once: that is taken for enough.
+            Bug::ReattachForgets => untold
+                .filter(|view| **view != View::Open)
+                .for_each(|view| *view = View::Appended),
+            _ => untold.for_each(|view| *view = View::Open),
+        }
+    }
+
     /// The twin answers with its `h`, after the errors below it.
     pub fn resume(&mut self, sender: usize) {
         let Some(twin) = self.twins[sender].clone() else {
