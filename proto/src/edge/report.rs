@@ -52,7 +52,7 @@ pub struct Unacked {
     pub position: Position,
     /// The mailbox entry.
     pub sequence: Sequence,
-    /// What it took from the window, in bytes: [`credit_cost`].
+    /// What it took from the window, in bytes: [`credit_cost`](super::credit_cost).
     pub cost: u32,
 }
 

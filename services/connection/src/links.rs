@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(crate) struct Links {
 #[derive(Debug)]
 struct Shard {
     id: ShardId,
+    /// Streams in a row that ended within [`ATTACH_PAUSE_MAX`].
+    brief: AtomicU32,
     /// Held over an attach, so that many sessions make one attempt.
     sender: tokio::sync::Mutex<Option<EdgeSender>>,
     table: Mutex<Table>,
@@ -211,6 +213,7 @@ impl Links {
         let shard = shards.entry(id).or_insert_with(|| {
             Arc::new(Shard {
                 id,
+                brief: AtomicU32::default(),
                 sender: tokio::sync::Mutex::default(),
                 table: Mutex::default(),
             })
@@ -249,23 +252,27 @@ impl Links {
         to_edge: mpsc::Receiver<Vec<ToEdge>>,
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            let began = Instant::now();
             let sessions = shard.dispatch(to_edge).await;
+            let pause = shard.pause_after(began.elapsed());
             events::StreamLost {
                 shard: shard.id,
                 sessions,
             }
             .emit(&self.meters);
             if sessions > 0 {
-                self.reattach(&shard).await;
+                self.reattach(&shard, pause).await;
             }
         })
     }
 
-    async fn reattach(self: &Arc<Self>, shard: &Arc<Shard>) {
+    async fn reattach(self: &Arc<Self>, shard: &Arc<Shard>, mut pause: Duration) {
         let search = async {
-            let mut pause = ATTACH_PAUSE;
-            while self.attached(shard).await.is_err() {
+            loop {
                 tokio::time::sleep(pause).await;
+                if self.attached(shard).await.is_ok() {
+                    return;
+                }
                 pause = (pause * 2).min(ATTACH_PAUSE_MAX);
             }
         };
@@ -298,6 +305,18 @@ impl Shard {
             inbox.put(Notice::Detached);
         }
         table.sessions.len()
+    }
+
+    /// How long to wait before the next stream. Each one makes every session report: an owner that takes
+    /// them and ends at once must not be asked as fast as it can answer.
+    fn pause_after(&self, lived: Duration) -> Duration {
+        if lived >= ATTACH_PAUSE_MAX {
+            self.brief.store(0, Ordering::Relaxed);
+            return ATTACH_PAUSE;
+        }
+        let before = self.brief.fetch_add(1, Ordering::Relaxed);
+        let pause = ATTACH_PAUSE.saturating_mul(2_u32.saturating_pow(before));
+        pause.min(ATTACH_PAUSE_MAX)
     }
 
     /// Gives up on the sessions that have no owner; gives how many.

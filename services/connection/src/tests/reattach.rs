@@ -252,6 +252,33 @@ async fn a_session_that_lost_both_ends_can_be_resumed() {
     assert_eq!(again.named("message").await.attribute("id"), Some("m1"));
 }
 
+/// An owner that takes sessions and ends at once, again and again, is not asked as fast as it answers.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_ends_at_once_is_asked_once_a_second() {
+    let world = World::new();
+    let (mut client, _) = Client::managed(&world, 7).await;
+    let reports = || {
+        let told = world.router.told();
+        let reports = told.iter();
+        reports
+            .filter(|item| matches!(item, ToRouter::Reattach { .. }))
+            .count()
+    };
+    for _ in 0..20_000 {
+        let before = reports();
+        sleep(Duration::from_millis(1)).await;
+        if reports() > before || before == 0 {
+            world.router.die();
+        }
+    }
+    // Seven in the first two seconds or so, then one a second.
+    assert!((15..35).contains(&reports()), "{}", reports());
+    sleep(Duration::from_secs(2)).await;
+    client.send(&message("a", 9)).await;
+    client.send(R).await;
+    assert_eq!(h(&client.named("a").await), "2");
+}
+
 /// However long the owner is away, what waits for it is bounded.
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_an_owner_is_bounded() {
