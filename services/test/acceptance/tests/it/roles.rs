@@ -247,7 +247,6 @@ async fn connections_outlive(orderly: bool) {
     assert!(rolled.findings.accepted > 100, "{rolled:?}");
     assert!(rolled.in_flight > 0, "{rolled:?}");
     assert_eq!((rolled.resumed, rolled.rebound), (0, 0), "{rolled:?}");
-    println!("{rolled:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
