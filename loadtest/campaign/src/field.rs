@@ -58,7 +58,8 @@ impl Field<'_> {
             let tracks = tracks.map(|strikes| self.sequence(strikes, (number, rounds.len())));
             try_join_all(tracks).await?;
             if let Some(process) = &self.process {
-                self.revive(&mut *process.lock().await).await?;
+                let mut process = process.lock().await;
+                self.revive(&mut process).await?;
             }
             self.recorder.record(&Event::Heal(Heal {}));
         }
