@@ -225,14 +225,30 @@ pub fn table(storage: &Storage) -> Result<Arc<dyn Table>, BackendError> {
     }
 }
 
-/// What stands between the table and its use, and what should be otherwise: a line each.
-pub async fn survey(storage: &Storage) -> Vec<String> {
+/// What servers of a backend say when they are asked.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Why a start would fail, or would come to nothing.
+    pub faults: Vec<String>,
+    /// What should be otherwise, or may be soon.
+    pub warnings: Vec<String>,
+}
+
+/// Asks Kafka and Redis, where the URLs name them, for what a node needs of them, and makes nothing.
+/// `log` is whether the node keeps one: the doors and identity do without.
+pub async fn survey(storage: &Storage, log: bool) -> Survey {
+    let mut survey = Survey::default();
+    #[cfg(feature = "kafka")]
+    if log && is_remote(storage) {
+        kafka::survey(storage, &mut survey).await;
+    }
+    // A node starts without Redis, and hints are sought elsewhere until it comes.
     #[cfg(feature = "redis")]
     if storage.table.starts_with("redis") {
-        return redis::survey(&storage.table).await;
+        survey.warnings.extend(redis::survey(&storage.table).await);
     }
-    let _nothing_to_ask = storage;
-    Vec::new()
+    let _nothing_more_to_ask = (storage, log, &mut survey);
+    survey
 }
 
 #[cfg(feature = "kafka")]

@@ -38,8 +38,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Checks a configuration with everything that it names and with the deployment in its folder,
-    /// and starts nothing. May run beside a gateway.
+    /// Checks a configuration with everything that it names and with the deployment in its folder:
+    /// asks Kafka, Redis and the other nodes too. Starts and makes nothing; may run beside a gateway.
     Check {
         /// The configuration file.
         #[arg(long, short, default_value = "entente.toml")]
@@ -181,17 +181,26 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
     let mut config = Config::read(path)?;
     let place = place.take(&mut config)?;
+    let warn = |warning: &str| writeln!(io::stderr(), "entente: warning: {warning}");
     for warning in preflight(&config, place.as_ref())? {
-        writeln!(io::stderr(), "entente: warning: {warning}")?;
+        warn(&warning)?;
     }
-    for warning in runtime()?.block_on(backends::survey(&config.storage)) {
-        writeln!(io::stderr(), "entente: warning: {warning}")?;
+    let keeps = |place: &Place| {
+        [Role::Router, Role::Push]
+            .iter()
+            .any(|role| place.roles.contains(role))
+    };
+    let keeps = place.as_ref().is_none_or(keeps);
+    let servers = runtime()?.block_on(backends::survey(&config.storage, keeps));
+    for warning in &servers.warnings {
+        warn(warning)?;
     }
     if let Some(place) = &place {
         for line in runtime()?.block_on(survey(&config, place))? {
             say(&line)?;
         }
     }
+    anyhow::ensure!(servers.faults.is_empty(), "{}", servers.faults.join("\n"));
     say(&format!(
         "{}: the configuration, its secrets, keys and partners are good",
         path.display()
@@ -234,7 +243,7 @@ fn serve(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
     crate::mutant::break_by_environment()?;
     descriptors(&config);
     runtime()?.block_on(async {
-        let node = Node::start(config, place).await?;
+        let node = Box::pin(Node::start(config, place)).await?;
         node.run_until_drained().await?;
         Ok(())
     })

@@ -78,6 +78,17 @@ impl Admin {
         }
     }
 
+    /// Looks at the topic as it is, and makes nothing: none if it is not there.
+    pub(crate) async fn look(
+        &self,
+        rules: &TopicRules,
+    ) -> Result<Option<Result<(), Differences>>, OpenError> {
+        match self.find(rules).await? {
+            Some(_) => Ok(Some(self.compare(rules).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn compare(&self, rules: &TopicRules) -> Result<Result<(), Differences>, OpenError> {
         let Some(found) = self.find(rules).await? else {
             return Ok(rules.compare(0, 0, &BTreeMap::new()));
@@ -109,7 +120,10 @@ impl Admin {
             }
         });
         let found = asked.await.unwrap_or(Err(KafkaError::Canceled));
-        Ok(found?)
+        found.map_err(|source| OpenError::Look {
+            topic: rules.name.clone(),
+            source,
+        })
     }
 
     async fn create(&self, rules: &TopicRules) -> Result<(), OpenError> {
@@ -130,8 +144,32 @@ impl Admin {
         }
     }
 
+    /// The numbers of the brokers that are up.
+    pub(crate) async fn brokers(&self) -> Result<Vec<i32>, OpenError> {
+        let client = Arc::clone(&self.client);
+        // The metadata of all topics would be long; one that cannot be there has the brokers too.
+        let asked = spawn_blocking(move || {
+            let metadata = client.inner().fetch_metadata(Some("-"), ANSWER)?;
+            Ok(metadata.brokers().iter().map(|each| each.id()).collect())
+        });
+        Ok(asked.await.unwrap_or(Err(KafkaError::Canceled))?)
+    }
+
+    /// A setting of a broker, in milliseconds; none if the broker does not tell.
+    pub(crate) async fn broker_millis(&self, broker: i32, name: &str) -> Option<u64> {
+        let told = self.described(ResourceSpecifier::Broker(broker)).await;
+        told.ok()?.get(name)?.parse().ok()
+    }
+
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, OpenError> {
-        let asked = [ResourceSpecifier::Topic(topic)];
+        self.described(ResourceSpecifier::Topic(topic)).await
+    }
+
+    async fn described(
+        &self,
+        resource: ResourceSpecifier<'_>,
+    ) -> Result<BTreeMap<String, String>, OpenError> {
+        let asked = [resource];
         let results = self.client.describe_configs(&asked, &options()).await?;
         let mut settings = BTreeMap::new();
         for result in results {

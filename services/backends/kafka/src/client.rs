@@ -1,6 +1,7 @@
 //! librdkafka as this log uses it: its settings, and what its callbacks are for.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const FETCH_AGAIN_MS: u32 = 20;
 pub(crate) struct Context {
     shared: Option<Arc<Shared>>,
     broken: AtomicBool,
+    /// The first reason that librdkafka gave for a connection that failed.
+    reason: OnceLock<String>,
 }
 
 impl Context {
@@ -47,6 +50,7 @@ impl Context {
         Self {
             shared: None,
             broken: AtomicBool::new(false),
+            reason: OnceLock::new(),
         }
     }
 
@@ -54,7 +58,13 @@ impl Context {
         Self {
             shared: Some(shared),
             broken: AtomicBool::new(false),
+            reason: OnceLock::new(),
         }
+    }
+
+    /// Why the first connection failed that did.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
     }
 
     /// Whether the producer cannot go on.
@@ -84,6 +94,9 @@ impl ClientContext for Context {
             Some(code) if outcome::ends_the_producer(code) => self.break_down(),
             Some(code) if outcome::is_refusal(code) => self.set(Unwell::Refused),
             _ => {}
+        }
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.reason.get_or_init(|| reason.to_owned());
         }
         tracing::debug!(%error, reason, "librdkafka");
     }

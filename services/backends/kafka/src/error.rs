@@ -48,10 +48,20 @@ pub enum OpenError {
     /// A thread cannot be started.
     #[error("a thread of the log does not start: {0}")]
     Thread(io::Error),
-    /// No broker answers.
-    #[error("none of the brokers {brokers} answers")]
+    /// The cluster does not tell of the topic.
+    #[error("topic {topic} cannot be looked at: {source}")]
+    Look {
+        /// Its name.
+        topic: String,
+        /// Why.
+        source: KafkaError,
+    },
+    /// No broker answers, or none lets this program in.
+    #[error("none of the brokers {brokers} answers: {reason}")]
     Unreachable {
         /// Those that were asked.
         brokers: String,
+        /// What librdkafka says of the first of its connections.
+        reason: String,
     },
 }

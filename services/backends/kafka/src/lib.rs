@@ -37,6 +37,8 @@ mod routing;
 mod settings;
 #[cfg(feature = "client")]
 mod shared;
+#[cfg(feature = "client")]
+mod survey;
 mod topic;
 mod url;
 #[cfg(feature = "client")]
@@ -52,4 +54,6 @@ pub use routing::{Misrouted, Routing};
 pub use settings::{Broker, Compression, Identity, Mechanism, Sasl, Settings, SettingsError, Tls};
 #[cfg(feature = "client")]
 pub use shared::Counts;
+#[cfg(feature = "client")]
+pub use survey::{Finding, survey};
 pub use topic::{Difference, Differences, TopicRules};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use entente_core::{Offset, SealKey};
 use entente_log::{Append, Health, Log, LogError, Record};
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 use tokio::task::spawn_blocking;
 
 use crate::admin::Admin;
@@ -19,6 +20,7 @@ use crate::producer::Producers;
 use crate::routing::Routing;
 use crate::settings::Settings;
 use crate::shared::{Counts, Permit, Shared, Unwell};
+use crate::survey;
 use crate::topic::TopicRules;
 use crate::watch::Watch;
 
@@ -48,8 +50,7 @@ impl KafkaLog {
     ) -> Result<Self, OpenError> {
         let admin = asking(settings)?;
         if admin.cluster().await.is_none() {
-            let brokers = settings.bootstrap();
-            return Err(OpenError::Unreachable { brokers });
+            return Err(survey::unreachable(settings).await);
         }
         admin.ensure(rules).await?;
         Self::attach(settings, rules, key, admin).await
@@ -62,10 +63,9 @@ impl KafkaLog {
         key: SealKey,
         admin: Admin,
     ) -> Result<Self, OpenError> {
-        let unreachable = || OpenError::Unreachable {
-            brokers: settings.bootstrap(),
+        let Some(cluster) = admin.cluster().await else {
+            return Err(survey::unreachable(settings).await);
         };
-        let cluster = admin.cluster().await.ok_or_else(unreachable)?;
         let routing = Routing::new(key, &cluster, &rules.name);
         let (topic, partitions) = (rules.name.clone(), rules.partitions);
         let consumer: BaseConsumer<Context> =
@@ -80,7 +80,7 @@ impl KafkaLog {
             assign(&asked, &topic, &ends)?;
             Ok::<_, OpenError>(marks)
         });
-        let marks = asked.await.unwrap_or_else(|_| Err(unreachable()))?;
+        let marks = asked.await.unwrap_or(Err(KafkaError::Canceled.into()))?;
         // Until the last record that is ours is found, there is none.
         let known: Vec<_> = marks.iter().map(|(low, _)| (*low, *low)).collect();
         let shared = Arc::new(Shared::new(routing, &known, settings.queue.get()));
@@ -142,7 +142,7 @@ impl KafkaLog {
 }
 
 /// A client that asks the cluster for more than records.
-fn asking(settings: &Settings) -> Result<Admin, OpenError> {
+pub(crate) fn asking(settings: &Settings) -> Result<Admin, OpenError> {
     let client = client::base(settings)?.create_with_context(Context::asking())?;
     Ok(Admin::new(client))
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entente_core::{SealKey, ShardId};
-use entente_kafka::{Counts, Group, KafkaLog, Misrouted, Settings, TopicRules};
+use entente_kafka::{Counts, Finding, Group, KafkaLog, Misrouted, Settings, TopicRules};
 use entente_log::Log;
 use entente_node::{Counters, Label, LabelValue, Metrics, MetricsError, Tasks};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BackendError, Closes, Logs, Owning, Team};
+use super::{BackendError, Closes, Logs, Owning, Survey, Team};
 use crate::config::Storage;
 
 /// The topic of the stanzas, a partition a shard.
@@ -93,6 +93,37 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
         wake: Some(wake),
         journals,
     })
+}
+
+/// Asks the brokers for what a start needs of them.
+pub(super) async fn survey(storage: &Storage, told: &mut Survey) {
+    let settings = match settings(storage) {
+        Ok(settings) => settings,
+        Err(error) => return told.faults.push(error.to_string()),
+    };
+    let mut topics = vec![(INPUT, storage.shards), (WAKE, 1)];
+    if super::are_shared(storage) {
+        topics.extend([(STATE, storage.shards), (WAKE_STATE, 1)]);
+    }
+    let rules = topics.into_iter();
+    let rules: Vec<_> = rules
+        .map(|(suffix, partitions)| TopicRules::of_log(&settings, suffix, partitions))
+        .collect();
+    match entente_kafka::survey(&settings, &rules).await {
+        Ok(findings) => {
+            let shared = super::are_shared(storage);
+            for finding in findings {
+                // Who shares nothing joins no group.
+                let counts = shared || !matches!(finding, Finding::Session { .. });
+                let line = format!("storage.log: {finding}");
+                match finding.prevents() && counts {
+                    true => told.faults.push(line),
+                    false => told.warnings.push(line),
+                }
+            }
+        }
+        Err(error) => told.faults.push(format!("storage.log: {error}")),
+    }
 }
 
 fn settings(storage: &Storage) -> Result<Settings, BackendError> {

@@ -1,7 +1,7 @@
 //! Topics as they are found.
 
 use entente_core::{ByteSize, SealKey};
-use entente_kafka::{KafkaLog, OpenError, Settings, TopicRules};
+use entente_kafka::{Finding, KafkaLog, OpenError, Settings, TopicRules, survey};
 use entente_log::{Log, LogError};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -78,7 +78,40 @@ async fn brokers_that_do_not_answer_are_named() {
     ))
     .await;
     let said = refused.unwrap_err().to_string();
-    assert_eq!(said, "none of the brokers 127.0.0.1:1 answers");
+    let names = said.starts_with("none of the brokers 127.0.0.1:1 answers: ");
+    assert!(names && said.contains("Connection refused"), "{said}");
+}
+
+/// A look at the brokers says what a start would do or refuse, and makes nothing.
+#[tokio::test]
+async fn a_survey_says_what_a_start_would_meet() {
+    or_skip!(missing());
+    let settings = settings();
+    let rules = [rules(&settings)];
+    let topic = rules[0].name.clone();
+    let absent = vec![Finding::Missing {
+        topic: topic.clone(),
+    }];
+    for _ in 0..2 {
+        assert_eq!(soon(survey(&settings, &rules)).await.unwrap(), absent);
+    }
+    let many = Settings {
+        replicas: 99,
+        ..settings.clone()
+    };
+    let few = soon(survey(&many, &rules)).await.unwrap();
+    assert!(
+        matches!(few[..], [_, Finding::FewBrokers { wanted: 99, up }] if up < 99),
+        "{few:?}"
+    );
+    drop(open(&settings).await);
+    let nothing: Vec<Finding> = Vec::new();
+    assert_eq!(soon(survey(&settings, &rules)).await.unwrap(), nothing);
+    let other = [TopicRules::of_log(&settings, "input", 5)];
+    let differs = soon(survey(&settings, &other)).await.unwrap();
+    assert!(differs.iter().all(Finding::prevents), "{differs:?}");
+    let said = differs[0].to_string();
+    assert!(said.contains("partitions is 3, wanted 5"), "{said}");
 }
 
 /// What the settings allow passes every limit on the way: producer, broker and consumer.
