@@ -16,13 +16,16 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 /// Where brokers are, as `host:port,host:port`.
 pub(crate) fn brokers() -> Option<String> {
+    told("ENTENTE_KAFKA")
+}
+
+/// What the runner says of the brokers.
+pub(crate) fn told(name: &str) -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a test is told by its runner, not by a setting"
     )]
-    std::env::var("ENTENTE_KAFKA")
-        .ok()
-        .filter(|brokers| !brokers.is_empty())
+    std::env::var(name).ok().filter(|told| !told.is_empty())
 }
 
 /// Why there is nothing to test against, if so.
@@ -44,8 +47,12 @@ macro_rules! or_skip {
 
 /// Settings for topics that no other test and no earlier run has.
 pub(crate) fn settings() -> Settings {
+    settings_at("kafka", &brokers().unwrap(), "")
+}
+
+/// The same at a door of theirs, with more parameters.
+pub(crate) fn settings_at(scheme: &str, brokers: &str, more: &str) -> Settings {
     static MADE: AtomicU32 = AtomicU32::new(0);
-    let brokers = brokers().unwrap();
     let copies = if brokers.split(',').count() < 3 {
         ""
     } else {
@@ -57,7 +64,7 @@ pub(crate) fn settings() -> Settings {
         std::process::id(),
         MADE.fetch_add(1, Ordering::Relaxed)
     );
-    let url = format!("kafka://{brokers}/{prefix}?development=on{copies}");
+    let url = format!("{scheme}://{brokers}/{prefix}?development=on{copies}{more}");
     Settings::from_url(&url).unwrap()
 }
 

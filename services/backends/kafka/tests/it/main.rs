@@ -4,6 +4,9 @@
 mod broker;
 #[cfg(test)]
 mod conformance;
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod doors;
 #[cfg(test)]
 mod group;
 #[cfg(test)]
