@@ -235,19 +235,19 @@ pub struct Survey {
 }
 
 /// Asks Kafka and Redis, where the URLs name them, for what a node needs of them, and makes nothing.
-/// `log` is whether the node keeps one: the doors and identity do without.
-pub async fn survey(storage: &Storage, log: bool) -> Survey {
+/// `seal` is the deployment's key, if the node keeps a log: the doors and identity do without.
+pub async fn survey(storage: &Storage, seal: Option<&SealKey>) -> Survey {
     let mut survey = Survey::default();
     #[cfg(feature = "kafka")]
-    if log && is_remote(storage) {
-        kafka::survey(storage, &mut survey).await;
+    if let Some(seal) = seal.filter(|_| is_remote(storage)) {
+        kafka::survey(storage, seal, &mut survey).await;
     }
     // A node starts without Redis, and hints are sought elsewhere until it comes.
     #[cfg(feature = "redis")]
     if storage.table.starts_with("redis") {
         survey.warnings.extend(redis::survey(&storage.table).await);
     }
-    let _nothing_more_to_ask = (storage, log, &mut survey);
+    let _nothing_more_to_ask = (storage, seal, &mut survey);
     survey
 }
 

@@ -14,6 +14,7 @@ use entente_gateway::compose::Node;
 use entente_gateway::config::Config;
 use entente_gateway::init::{Init, MeshNode};
 use entente_gateway::preflight::{preflight, survey};
+use entente_gateway::secrets::Secrets;
 use entente_mesh::Role;
 
 #[cfg(not(feature = "mutants"))]
@@ -186,12 +187,12 @@ fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
         warn(&warning)?;
     }
     let keeps = |place: &Place| {
-        [Role::Router, Role::Push]
-            .iter()
-            .any(|role| place.roles.contains(role))
+        let keepers = [Role::Router, Role::Push];
+        keepers.iter().any(|role| place.roles.contains(role))
     };
-    let keeps = place.as_ref().is_none_or(keeps);
-    let servers = runtime()?.block_on(backends::survey(&config.storage, keeps));
+    let secrets = Secrets::read(&config.secrets)?;
+    let seal = place.as_ref().is_none_or(keeps).then_some(&secrets.seal);
+    let servers = runtime()?.block_on(backends::survey(&config.storage, seal));
     for warning in &servers.warnings {
         warn(warning)?;
     }

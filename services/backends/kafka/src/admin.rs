@@ -155,6 +155,17 @@ impl Admin {
         Ok(asked.await.unwrap_or(Err(KafkaError::Canceled))?)
     }
 
+    /// The names of all topics that this program may know of.
+    pub(crate) async fn topics(&self) -> Result<Vec<String>, OpenError> {
+        let client = Arc::clone(&self.client);
+        let asked = spawn_blocking(move || {
+            let metadata = client.inner().fetch_metadata(None, ANSWER)?;
+            let topics = metadata.topics().iter();
+            Ok(topics.map(|each| each.name().to_owned()).collect())
+        });
+        Ok(asked.await.unwrap_or(Err(KafkaError::Canceled))?)
+    }
+
     /// A setting of a broker, in milliseconds; none if the broker does not tell.
     pub(crate) async fn broker_millis(&self, broker: i32, name: &str) -> Option<u64> {
         let told = self.described(ResourceSpecifier::Broker(broker)).await;

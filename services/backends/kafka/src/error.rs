@@ -45,6 +45,17 @@ pub enum OpenError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Another deployment has its records under this prefix.
+    #[error(
+        "the topics {prefix}.… are another deployment's, which has marked them by the topic {mark}: \
+         take another prefix, or remove that topic if the deployment is gone"
+    )]
+    Taken {
+        /// What the names of the topics begin with.
+        prefix: String,
+        /// The topic that is its mark.
+        mark: String,
+    },
     /// A thread cannot be started.
     #[error("a thread of the log does not start: {0}")]
     Thread(io::Error),

@@ -11,6 +11,7 @@
 //! - A record that another deployment, cluster, topic or partition sealed, or nobody, is not handed
 //!   out. It is counted, and the records behind it are.
 //! - A topic whose settings could lose records is refused at the start, with each setting named.
+//! - Topics that another deployment has marked as its own are not used.
 //!
 //! Kafka syncs to disk when it likes. That an acknowledged record is not lost rests on
 //! `min.insync.replicas` machines that do not fail in the same moment.
@@ -19,6 +20,8 @@
 mod admin;
 #[cfg(feature = "client")]
 mod batch;
+#[cfg(feature = "client")]
+mod claim;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
@@ -44,6 +47,8 @@ mod url;
 #[cfg(feature = "client")]
 mod watch;
 
+#[cfg(feature = "client")]
+pub use claim::claim;
 #[cfg(feature = "client")]
 pub use error::OpenError;
 #[cfg(feature = "client")]

@@ -83,6 +83,15 @@ impl Routing {
         }
     }
 
+    /// The name of the deployment in this cluster, as hexadecimal digits. It does not tell the key.
+    #[cfg(feature = "client")]
+    pub(crate) fn deployment(&self) -> String {
+        self.origin
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// The topic.
     pub fn topic(&self) -> &str {
         &self.topic

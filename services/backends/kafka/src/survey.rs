@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use entente_core::SealKey;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use crate::claim::taken_by;
 use crate::client::{self, Context};
 use crate::error::OpenError;
 use crate::log::asking;
@@ -58,6 +60,12 @@ pub enum Finding {
         /// As it is set here.
         wanted: u64,
     },
+    /// Another deployment has its records under the same prefix.
+    #[error("the topics are another deployment's, which has marked them by the topic {mark}")]
+    Taken {
+        /// The topic that is its mark.
+        mark: String,
+    },
 }
 
 impl Finding {
@@ -67,16 +75,24 @@ impl Finding {
     }
 }
 
-/// Asks the brokers for all that a start needs of them. Makes and changes nothing.
+/// Asks the brokers for all that a start of the deployment with this key needs of them. Makes and
+/// changes nothing.
 ///
 /// # Errors
 /// [`OpenError`] if no broker answers, or one refuses to tell.
-pub async fn survey(settings: &Settings, rules: &[TopicRules]) -> Result<Vec<Finding>, OpenError> {
+pub async fn survey(
+    settings: &Settings,
+    rules: &[TopicRules],
+    key: &SealKey,
+) -> Result<Vec<Finding>, OpenError> {
     let admin = asking(settings)?;
-    if admin.cluster().await.is_none() {
+    let Some(cluster) = admin.cluster().await else {
         return Err(unreachable(settings).await);
-    }
+    };
     let mut findings = Vec::new();
+    if let Some(mark) = taken_by(&admin, settings, key, &cluster).await? {
+        findings.push(Finding::Taken { mark });
+    }
     for rules in rules {
         let topic = rules.name.clone();
         match admin.look(rules).await? {

@@ -71,6 +71,7 @@ pub(super) fn key_files(url: &str) -> Vec<PathBuf> {
 /// Opens the topics.
 pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, BackendError> {
     let settings = settings(storage)?;
+    entente_kafka::claim(&settings, seal).await?;
     let open = async |suffix, partitions| {
         let rules = TopicRules::of_log(&settings, suffix, partitions);
         let log = KafkaLog::open(&settings, &rules, seal.clone()).await?;
@@ -96,7 +97,7 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
 }
 
 /// Asks the brokers for what a start needs of them.
-pub(super) async fn survey(storage: &Storage, told: &mut Survey) {
+pub(super) async fn survey(storage: &Storage, seal: &SealKey, told: &mut Survey) {
     let settings = match settings(storage) {
         Ok(settings) => settings,
         Err(error) => return told.faults.push(error.to_string()),
@@ -109,7 +110,7 @@ pub(super) async fn survey(storage: &Storage, told: &mut Survey) {
     let rules: Vec<_> = rules
         .map(|(suffix, partitions)| TopicRules::of_log(&settings, suffix, partitions))
         .collect();
-    match entente_kafka::survey(&settings, &rules).await {
+    match entente_kafka::survey(&settings, &rules, seal).await {
         Ok(findings) => {
             let shared = super::are_shared(storage);
             for finding in findings {

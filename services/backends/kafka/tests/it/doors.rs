@@ -45,7 +45,7 @@ pub(crate) fn certificate() -> Settings {
 async fn refused(settings: &Settings) -> String {
     let opened = soon(KafkaLog::open(settings, &rules(settings), key())).await;
     let said = opened.unwrap_err().to_string();
-    let surveyed = soon(survey(settings, &[rules(settings)])).await;
+    let surveyed = soon(survey(settings, &[rules(settings)], &key())).await;
     let seen = surveyed.unwrap_err().to_string();
     println!("start: {said}\nsurvey: {seen}");
     said

@@ -14,4 +14,6 @@ mod kill;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod topics;

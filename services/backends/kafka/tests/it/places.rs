@@ -13,12 +13,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::broker::{brokers, missing, open, rules, settings, soon};
 use crate::or_skip;
 
-async fn append(log: &KafkaLog, partition: u32, text: &str) -> Offset {
+pub(crate) async fn append(log: &KafkaLog, partition: u32, text: &str) -> Offset {
     let batch = vec![Bytes::copy_from_slice(text.as_bytes())];
     soon(log.append(partition, batch)).await.unwrap().first()
 }
 
-async fn all(log: &KafkaLog, partition: u32) -> Vec<Record> {
+pub(crate) async fn all(log: &KafkaLog, partition: u32) -> Vec<Record> {
     let mut next = log.floor(partition);
     let mut all = Vec::new();
     while next < log.end(partition) {
@@ -29,7 +29,7 @@ async fn all(log: &KafkaLog, partition: u32) -> Vec<Record> {
     all
 }
 
-fn texts(records: &[Record]) -> Vec<&str> {
+pub(crate) fn texts(records: &[Record]) -> Vec<&str> {
     records
         .iter()
         .map(|record| std::str::from_utf8(&record.payload).unwrap())
@@ -37,13 +37,16 @@ fn texts(records: &[Record]) -> Vec<&str> {
 }
 
 /// Writes to a topic past the log, as whoever may produce to it can.
-fn intrude(settings: &Settings, partition: i32, header: Option<&[u8]>, payload: &str) {
+pub(crate) fn intrude(settings: &Settings, partition: i32, header: Option<&[u8]>, payload: &str) {
+    intrude_into(&rules(settings).name, partition, header, payload);
+}
+
+pub(crate) fn intrude_into(topic: &str, partition: i32, header: Option<&[u8]>, payload: &str) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers().unwrap())
         .create()
         .unwrap();
-    let topic = rules(settings).name;
-    let mut record = BaseRecord::<(), str>::to(&topic)
+    let mut record = BaseRecord::<(), str>::to(topic)
         .partition(partition)
         .payload(payload);
     if let Some(header) = header {

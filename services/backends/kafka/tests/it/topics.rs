@@ -93,22 +93,28 @@ async fn a_survey_says_what_a_start_would_meet() {
         topic: topic.clone(),
     }];
     for _ in 0..2 {
-        assert_eq!(soon(survey(&settings, &rules)).await.unwrap(), absent);
+        assert_eq!(
+            soon(survey(&settings, &rules, &key())).await.unwrap(),
+            absent
+        );
     }
     let many = Settings {
         replicas: 99,
         ..settings.clone()
     };
-    let few = soon(survey(&many, &rules)).await.unwrap();
+    let few = soon(survey(&many, &rules, &key())).await.unwrap();
     assert!(
         matches!(few[..], [_, Finding::FewBrokers { wanted: 99, up }] if up < 99),
         "{few:?}"
     );
     drop(open(&settings).await);
     let nothing: Vec<Finding> = Vec::new();
-    assert_eq!(soon(survey(&settings, &rules)).await.unwrap(), nothing);
+    assert_eq!(
+        soon(survey(&settings, &rules, &key())).await.unwrap(),
+        nothing
+    );
     let other = [TopicRules::of_log(&settings, "input", 5)];
-    let differs = soon(survey(&settings, &other)).await.unwrap();
+    let differs = soon(survey(&settings, &other, &key())).await.unwrap();
     assert!(differs.iter().all(Finding::prevents), "{differs:?}");
     let said = differs[0].to_string();
     assert!(said.contains("partitions is 3, wanted 5"), "{said}");
