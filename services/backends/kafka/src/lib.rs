@@ -6,6 +6,9 @@
 //! **Invariants**
 //! - A batch is acknowledged from the delivery reports of all its records and from nothing else. Every
 //!   other report is an unknown outcome: an attempt whose answer was lost may have been stored.
+//! - A record may be stored more than once, acknowledged or not: with too few copies in sync a broker
+//!   stores what it does not acknowledge, and a batch that timed out makes librdkafka begin a new sequence
+//!   and send the others again. By the first sight of each, the order is that of the appends.
 //! - What waits for brokers is bounded in bytes. What does not fit is refused before anything of it is
 //!   sent.
 //! - A record that another deployment, cluster, topic or partition sealed, or nobody, is not handed

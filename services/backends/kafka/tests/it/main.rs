@@ -4,6 +4,8 @@
 mod broker;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod disk;
 #[cfg(feature = "tls")]
 #[cfg(test)]
 mod doors;
