@@ -85,8 +85,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let local = tokio::task::LocalSet::new();
     let conducted = async {
         match whole {
-            Some(cluster) => over_cluster(&campaign, scenario, run, &out, cluster).await,
-            None => conduct(&campaign, scenario, run, &out).await,
+            Some(cluster) => Box::pin(over_cluster(&campaign, scenario, run, &out, cluster)).await,
+            None => Box::pin(conduct(&campaign, scenario, run, &out)).await,
         }
     };
     match local.block_on(&runtime, Box::pin(conducted)) {
