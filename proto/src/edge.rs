@@ -37,6 +37,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use entente_core::{
     AccountId, Content, Envelope, Epoch, Fault, Position, Sequence, SessionId, ShardId, Timestamp,
+    TraceContext,
 };
 
 mod report;
@@ -183,6 +184,8 @@ pub enum ToEdge {
         content: Content,
         /// Set if it waited for the device: when it was admitted.
         delayed: Option<Timestamp>,
+        /// The trace to which the hand-over belongs.
+        trace: Option<TraceContext>,
     },
     /// Answers `Enable`: write `<enabled/>` now.
     Enabled {

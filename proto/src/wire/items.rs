@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use entente_core::{
     Content, Delivered, Envelope, EnvelopeError, Epoch, FailReason, Failed, Fault, Position,
-    SealKey, Sequence, SessionId, Timestamp,
+    SealKey, Sequence, SessionId, Timestamp, TraceContext,
 };
 
 use crate::edge::{CloseReason, Refusal, ResumeKey, ToEdge, ToRouter, Unresumable};
@@ -127,12 +127,14 @@ pub(super) fn to_edge(item: ToEdge) -> proto::ToEdge {
             sequence,
             content: what,
             delayed,
+            trace,
             ..
         } => Item::Deliver(proto::Deliver {
             position: position.value(),
             sequence: sequence.map(Sequence::value),
             delayed: delayed.map(Timestamp::millis),
             content: Some(content(what)),
+            trace: trace.map(|trace| Bytes::copy_from_slice(&trace.to_bytes())),
         }),
         ToEdge::Enabled {
             inbound, outbound, ..
@@ -202,6 +204,7 @@ pub(super) fn read_to_edge(message: proto::ToEdge) -> Result<ToEdge, Malformed> 
             sequence: deliver.sequence.map(Sequence::new),
             content: read_content(deliver.content.ok_or(Malformed)?)?,
             delayed: deliver.delayed.map(Timestamp::from_millis),
+            trace: deliver.trace.as_deref().and_then(TraceContext::from_bytes),
         },
         Item::Enabled(enabled) => ToEdge::Enabled {
             session,

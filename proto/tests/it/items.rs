@@ -227,17 +227,19 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
             position(),
             option::of(sequence()),
             content(),
-            option::of(time())
+            option::of(time()),
+            option::of(trace())
         )
-            .prop_map(|(session, position, sequence, content, delayed)| {
-                ToEdge::Deliver {
+            .prop_map(
+                |(session, position, sequence, content, delayed, trace)| ToEdge::Deliver {
                     session,
                     position,
                     sequence,
                     content,
                     delayed,
+                    trace,
                 }
-            }),
+            ),
         (session(), position(), position()).prop_map(|(session, inbound, outbound)| {
             ToEdge::Enabled {
                 session,

@@ -361,6 +361,7 @@ async fn what_no_message_may_hold_is_not_sent() {
         sequence: None,
         content,
         delayed: None,
+        trace: None,
     };
     ends.owner
         .to_edge

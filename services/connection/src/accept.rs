@@ -17,6 +17,7 @@ use entente_node::{
 };
 use entente_proto::{EdgeId, IdentityClient, RouterClient};
 use entente_stanza::Jid;
+use entente_trace::Tracer;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -60,6 +61,8 @@ pub struct Deps {
     pub drain: Drain,
     /// Where metrics go.
     pub metrics: Metrics,
+    /// Where spans of sampled messages go.
+    pub tracer: Tracer,
     /// Counts what becomes of accepted connections.
     pub accepted: AcceptMetrics,
     /// Bounds those who are not logged in.
@@ -186,6 +189,7 @@ fn host(config: &Config, deps: &Deps, meters: Meters) -> Result<Arc<Host>, Build
         rules: Arc::new(Rules {
             domain,
             config: config.clone(),
+            tracer: deps.tracer.clone(),
         }),
         identity: deps.identity.clone(),
         links: Arc::new(links),

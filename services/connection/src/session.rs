@@ -30,6 +30,7 @@ use bytes::Bytes;
 use entente_core::{AccountId, Epoch, Position, SessionId};
 use entente_proto::edge::{ResumeKey, ToRouter};
 use entente_stanza::{Element, Iq, Jid, Stanza, StanzaCondition, StreamCondition, ns};
+use entente_trace::Tracer;
 
 pub(crate) use self::ask::{Answer, Question, answer};
 pub(crate) use self::flow::{ANSWER_PATIENCE, failed_element, hex, read_resume_id, wants_resume};
@@ -48,6 +49,7 @@ const LOCAL_BYTES: usize = 512 * 1024;
 pub(crate) struct Rules {
     pub(crate) domain: Jid,
     pub(crate) config: Config,
+    pub(crate) tracer: Tracer,
 }
 
 /// Who the client is.

@@ -73,6 +73,9 @@ pub enum StartError {
     /// The push service does not start.
     #[error("push: {0}")]
     Push(#[from] push::BuildError),
+    /// Traces cannot be had so.
+    #[error(transparent)]
+    Traces(#[from] entente_trace::SettingsError),
     /// The secrets are not usable.
     #[error(transparent)]
     Secrets(#[from] SecretsError),

@@ -52,6 +52,9 @@ pub struct Config {
     /// Log lines.
     #[serde(default)]
     pub log: LogSettings,
+    /// Traces of sampled messages.
+    #[serde(default)]
+    pub telemetry: entente_trace::Settings,
     /// How the process ends.
     #[serde(default)]
     pub drain: DrainConfig,

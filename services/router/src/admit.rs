@@ -160,6 +160,7 @@ impl Owner {
                 sequence: None,
                 content,
                 delayed: None,
+                trace: None,
             },
         );
         Ok(())

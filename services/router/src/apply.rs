@@ -2,10 +2,11 @@
 
 #[cfg(feature = "mutants")]
 use entente_core::mutant::{self, Mutant};
-use entente_core::{AccountId, Epoch, Sequence, SessionId};
+use entente_core::{AccountId, Epoch, Sequence, SessionId, TraceContext};
 use entente_log::Record;
 use entente_proto::edge::{CloseReason, ToEdge, Unresumable};
 use entente_shard::{Command, Effect, Ended};
+use entente_trace::Stage;
 
 use crate::error::RouterError;
 use crate::owner::Owner;
@@ -16,7 +17,19 @@ impl Owner {
         for record in records {
             self.shard.apply(record)?;
         }
-        for effect in self.shard.take_effects() {
+        let effects = self.shard.take_effects();
+        for effect in &effects {
+            // Before the first of them is delivered, which takes the others along.
+            if let Effect::Arrived {
+                account,
+                sequence,
+                trace: Some(trace),
+            } = effect
+            {
+                self.trace(*account, *sequence, *trace);
+            }
+        }
+        for effect in effects {
             match effect {
                 Effect::Answer { request, reply } => {
                     if let Some(waiting) = self.requests.remove(&request) {
@@ -59,6 +72,15 @@ impl Owner {
             }
         }
         Ok(())
+    }
+
+    /// Begins the span of a delivery; it ends when the delivery is handed to the edge.
+    fn trace(&mut self, account: AccountId, sequence: Sequence, trace: TraceContext) {
+        let shard = Some(self.shard.id());
+        let span = self.ground.tracer.child(Some(trace), Stage::Deliver, shard);
+        if let (Some(span), Some(twin)) = (span, self.twins.get_mut(&account)) {
+            twin.trace(sequence, span);
+        }
     }
 
     /// The fold gave the account's place to a newer session.

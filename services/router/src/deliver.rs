@@ -6,6 +6,7 @@
 use entente_core::{AccountId, Fault, FaultKind, Position, SessionId};
 use entente_proto::edge::{CloseReason, Management, ResumeKey, ToEdge, credit_cost};
 use entente_shard::Command;
+use entente_trace::Open;
 use tokio::time::Instant;
 
 use crate::error::RouterError;
@@ -42,6 +43,7 @@ impl Owner {
                 break;
             };
             let position = twin.delivered(next.sequence, credit_cost(&next.content));
+            let span = twin.traced(next.sequence);
             let waited = next.sequence <= twin.backlog;
             edge.push(ToEdge::Deliver {
                 session,
@@ -49,7 +51,11 @@ impl Owner {
                 sequence: Some(next.sequence),
                 content: next.content,
                 delayed: waited.then_some(next.admitted),
+                trace: span.as_ref().map(Open::context),
             });
+            if let Some(span) = span {
+                span.done();
+            }
             sent += 1;
         }
         self.ground.events.count(Step::Delivered, sent);

@@ -20,6 +20,7 @@ use entente_core::{AccountId, Envelope, Position, ShardId};
 use entente_log::LogError;
 use entente_proto::edge::{CloseReason, ToEdge};
 use entente_shard::Record;
+use entente_trace::{Open, Stage};
 use tokio::time::Instant;
 
 use crate::append::Ticket;
@@ -36,6 +37,8 @@ pub(crate) struct Kept {
     position: Position,
     to: AccountId,
     pub(crate) record: Bytes,
+    /// The span of the append, if the stanza is traced.
+    span: Option<Open>,
 }
 
 /// The lanes of a session, by partition.
@@ -88,7 +91,20 @@ impl Owner {
     /// Puts a durable stanza of the account's session in the lane to the recipient's shard.
     pub(crate) fn keep(&mut self, account: AccountId, shard: ShardId, envelope: &Envelope) {
         let partition = shard.index();
-        let record = Record::envelope(envelope, &self.ground.seal);
+        let own = Some(self.shard.id());
+        let span = self.ground.tracer.child(envelope.trace, Stage::Append, own);
+        let record = match &span {
+            // Whoever applies it goes on from the append.
+            Some(span) => {
+                let trace = Some(span.context());
+                let traced = Envelope {
+                    trace,
+                    ..envelope.clone()
+                };
+                Record::envelope(&traced, &self.ground.seal)
+            }
+            None => Record::envelope(envelope, &self.ground.seal),
+        };
         let Some(twin) = self.twins.get_mut(&account) else {
             return;
         };
@@ -98,6 +114,7 @@ impl Owner {
             position: envelope.position,
             to: envelope.to,
             record,
+            span,
         };
         if twin.lanes.entry(partition).or_default().push(kept) {
             self.moving.push((account, twin.serial, partition));
@@ -155,6 +172,9 @@ impl Owner {
                 let count = u64::try_from(kept.len()).unwrap_or_default();
                 self.ground.events.count(Step::Appended, count);
                 for kept in kept {
+                    if let Some(span) = kept.span {
+                        span.done();
+                    }
                     self.note_peer(account, kept.to)?;
                 }
             }

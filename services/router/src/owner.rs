@@ -22,6 +22,7 @@ use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
 use entente_proto::edge::{EdgeId, Inbound, ResumeKey, StreamId, ToEdge, ToRouter};
 use entente_shard::{Command, Reply, Shard, StoreError, Target};
+use entente_trace::Tracer;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +80,7 @@ pub(crate) struct Ground {
     pub(crate) placement: Placement,
     pub(crate) seal: SealKey,
     pub(crate) events: Events,
+    pub(crate) tracer: Tracer,
     pub(crate) tasks: Tasks,
     /// The shards of this process.
     pub(crate) held: Arc<Held>,

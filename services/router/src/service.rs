@@ -13,6 +13,7 @@ use entente_proto::edge::{
 };
 use entente_proto::owners::ELSEWHERE;
 use entente_shard::{Assigned, Assignment, ShardConfig, Stores};
+use entente_trace::Tracer;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
@@ -50,6 +51,8 @@ pub struct Deps {
     pub tasks: Tasks,
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// Where spans of sampled messages go.
+    pub tracer: Tracer,
     /// Told when every shard that is assigned here is served, for the first time.
     pub ready: Condition,
     /// Told whether the logs take appends.
@@ -97,6 +100,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         placement: deps.placement.clone(),
         seal: deps.seal.clone(),
         events,
+        tracer: deps.tracer,
         tasks: deps.tasks.clone(),
         held: Arc::clone(&held),
         peers: Arc::new(owners.iter().map(|(_, calls)| calls.clone()).collect()),

@@ -9,9 +9,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use entente_core::{AccountId, Epoch, Position, Sequence, SessionId, ShardId};
 use entente_proto::edge::{EdgeId, Management, Refusal, Report, Unacked};
+use entente_trace::Open;
 use tokio::time::Instant;
 
 use crate::lane::Lanes;
+
+/// Traced entries of a mailbox that wait for window or credit, a session. More are not traced.
+const TRACES: usize = 64;
 
 /// One session.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Twin {
     pub(crate) unacked: VecDeque<Unacked>,
     pub(crate) unacked_bytes: usize,
     refusals: VecDeque<Refusal>,
+    /// Spans of mailbox entries that are to be sent; mostly none.
+    traces: Vec<(Sequence, Open)>,
     /// The last mailbox entry that was sent on this connection.
     pub(crate) cursor: Sequence,
     /// The newest entry when the session began: what is not newer was waiting.
@@ -54,6 +60,19 @@ pub(crate) struct Twin {
 }
 
 impl Twin {
+    /// Keeps the span of an entry until it is sent. Beyond the bound it ends unfinished.
+    pub(crate) fn trace(&mut self, sequence: Sequence, span: Open) {
+        if sequence > self.cursor && self.traces.len() < TRACES {
+            self.traces.push((sequence, span));
+        }
+    }
+
+    /// The span of an entry that is sent now.
+    pub(crate) fn traced(&mut self, sequence: Sequence) -> Option<Open> {
+        let at = self.traces.iter().position(|(of, _)| *of == sequence)?;
+        Some(self.traces.swap_remove(at).1)
+    }
+
     pub(crate) fn new(
         session: SessionId,
         epoch: Epoch,
@@ -82,6 +101,7 @@ impl Twin {
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             refusals: VecDeque::new(),
+            traces: Vec::new(),
             cursor: Sequence::default(),
             backlog,
             credit: 0,

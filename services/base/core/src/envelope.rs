@@ -44,6 +44,31 @@ pub struct TraceContext {
     pub flags: u8,
 }
 
+impl TraceContext {
+    /// Trace id, span id, flags, as they travel.
+    pub fn to_bytes(self) -> [u8; TRACE_BYTES] {
+        let mut out = [0; TRACE_BYTES];
+        let (ids, flags) = out.split_at_mut(TRACE_BYTES - 1);
+        let (trace_id, span_id) = ids.split_at_mut(self.trace_id.len());
+        trace_id.copy_from_slice(&self.trace_id);
+        span_id.copy_from_slice(&self.span_id);
+        flags.copy_from_slice(&[self.flags]);
+        out
+    }
+
+    /// Reads what [`TraceContext::to_bytes`] wrote; none if it has another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (trace_id, rest) = bytes.split_first_chunk()?;
+        let (span_id, flags) = rest.split_first_chunk()?;
+        let [flags] = *flags else { return None };
+        Some(Self {
+            trace_id: *trace_id,
+            span_id: *span_id,
+            flags,
+        })
+    }
+}
+
 /// An admitted stanza with its stamps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
@@ -122,9 +147,7 @@ impl Envelope {
         out.put_u64(self.admitted.millis());
         out.put_u64(self.expires.millis());
         if let Some(trace) = &self.trace {
-            out.put_slice(&trace.trace_id);
-            out.put_slice(&trace.span_id);
-            out.put_u8(trace.flags);
+            out.put_slice(&trace.to_bytes());
         }
         let id_len = u16::try_from(self.id.len()).unwrap_or(u16::MAX);
         out.put_u16(id_len);
@@ -220,17 +243,8 @@ fn take_account(body: &mut Bytes) -> Result<AccountId, EnvelopeError> {
 }
 
 fn take_trace(body: &mut Bytes) -> Result<TraceContext, EnvelopeError> {
-    if body.len() < TRACE_BYTES {
-        return Err(EnvelopeError::Malformed);
-    }
-    let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
-    body.copy_to_slice(&mut trace_id);
-    body.copy_to_slice(&mut span_id);
-    Ok(TraceContext {
-        trace_id,
-        span_id,
-        flags: body.get_u8(),
-    })
+    let trace = take(body, TRACE_BYTES)?;
+    TraceContext::from_bytes(&trace).ok_or(EnvelopeError::Malformed)
 }
 
 fn take(body: &mut Bytes, len: usize) -> Result<Bytes, EnvelopeError> {

@@ -2,6 +2,7 @@
 
 use entente_core::{
     AccountId, Bundle, Enlisted, Epoch, Fault, Offset, PrekeyCount, Sequence, SessionId,
+    TraceContext,
 };
 
 use crate::record::RecordError;
@@ -23,6 +24,8 @@ pub enum Effect {
         account: AccountId,
         /// The entry.
         sequence: Sequence,
+        /// The trace to which it belongs; the entry itself does not keep it.
+        trace: Option<TraceContext>,
     },
     /// A claim was accepted: who wrote it owns the shard.
     Claimed {

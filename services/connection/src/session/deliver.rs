@@ -10,6 +10,7 @@ use entente_proto::edge::{CloseReason, Refusal, ToEdge, credit_cost};
 use entente_stanza::{
     Element, Head, Jid, Message, MessageType, StanzaError, StreamCondition, ns, splice,
 };
+use entente_trace::Stage;
 use smol_str::SmolStr;
 
 use super::{Cause, Effects, LocalKind, Parting, Session};
@@ -24,17 +25,22 @@ impl Session {
                 sequence,
                 content,
                 delayed,
+                trace,
                 ..
             } => {
                 let cost = credit_cost(&content);
                 if let Some(sequence) = sequence {
                     self.ledger.delivered(position, sequence, cost);
                 }
+                let span = self.rules.tracer.child(trace, Stage::Write, None);
                 self.written = position;
                 self.unsettled = true;
                 self.spent = self.spent.saturating_add(cost);
                 fx.tally.delivered += 1;
                 self.deliver(content, delayed, fx);
+                if let Some(span) = span {
+                    span.done();
+                }
             }
             ToEdge::Enabled {
                 inbound, outbound, ..

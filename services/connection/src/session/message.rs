@@ -12,6 +12,7 @@ use bytes::Bytes;
 use entente_core::{AccountId, Class, Envelope, MAX_STANZA_ID_BYTES, Timestamp};
 use entente_proto::edge::ToRouter;
 use entente_stanza::{Element, Jid, Message, MessageType, StanzaCondition, StanzaError, ns};
+use entente_trace::{Open, Stage};
 
 use super::{Effects, Session, UNAVAILABLE, hex};
 
@@ -20,9 +21,10 @@ const DEVICE: u16 = 1;
 
 impl Session {
     pub(super) fn message(&mut self, mut message: Message, fx: &mut Effects<'_>) {
+        let span = self.rules.tracer.root(Stage::Receive);
         self.start_by_stanza(fx);
         match self.recipient(&message) {
-            Ok(to) => self.submit(message, to, fx),
+            Ok(to) => self.submit(message, to, span, fx),
             Err(condition) => {
                 fx.tally.refused += 1;
                 if message.head.to.is_none() {
@@ -59,7 +61,13 @@ impl Session {
         }
     }
 
-    fn submit(&mut self, mut message: Message, to: AccountId, fx: &mut Effects<'_>) {
+    fn submit(
+        &mut self,
+        mut message: Message,
+        to: AccountId,
+        span: Option<Open>,
+        fx: &mut Effects<'_>,
+    ) {
         let class = class(&message);
         match class {
             Class::Durable => fx.tally.durable += 1,
@@ -89,7 +97,7 @@ impl Session {
             class,
             id,
             wants_receipt,
-            trace: None,
+            trace: span.as_ref().map(Open::context),
             admitted,
             expires: admitted.plus(self.rules.config.stanza_life.get()),
             payload: stamped.into_element().to_bytes(),
@@ -104,6 +112,9 @@ impl Session {
             session: self.id,
             envelope,
         });
+        if let Some(span) = span {
+            span.done();
+        }
     }
 }
 

@@ -433,6 +433,7 @@ impl State {
                 sequence: Some(Sequence::new(self.entries)),
                 content,
                 delayed,
+                trace: None,
             });
         }
     }

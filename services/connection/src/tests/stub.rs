@@ -12,6 +12,7 @@ use entente_proto::directory::BlockChange;
 use entente_proto::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
 use entente_proto::{EdgeId, IdentityClient, RouterClient};
 use entente_stanza::Jid;
+use entente_trace::Tracer;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -179,6 +180,7 @@ impl World {
             rules: Arc::new(Rules {
                 domain: Jid::parse(DOMAIN).unwrap(),
                 config,
+                tracer: Tracer::off(),
             }),
             identity: IdentityClient::local(Arc::<StubIdentity>::clone(&identity)),
             links: Arc::new(links),
@@ -212,6 +214,7 @@ impl World {
             accepted: AcceptMetrics::new(&metrics).unwrap(),
             callers: Callers::new(callers, 1_000, &metrics).unwrap(),
             metrics,
+            tracer: Tracer::off(),
             expired: self.readiness.note(EXPIRED),
         }
     }

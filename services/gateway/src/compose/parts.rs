@@ -17,6 +17,8 @@ use entente_proto::{DirectoryClient, IdentityClient, RouterClient};
 use entente_push as push;
 use entente_router as router;
 use entente_shard::{Assignment, Stores};
+use entente_trace::Tracer;
+use entente_trace::otlp::Exporter;
 use tokio_util::sync::CancellationToken;
 
 use super::{StartError, listen};
@@ -34,6 +36,7 @@ pub(super) struct Ground {
     pub(super) drain: Drain,
     pub(super) readiness: Readiness,
     pub(super) metrics: Metrics,
+    tracer: Tracer,
     pub(super) accepts: AcceptMetrics,
     pub(super) callers: Callers,
     pub(super) placement: Placement,
@@ -101,8 +104,11 @@ impl Ground {
             }
             _ => deployment::placement(&config.storage, seal, key)?,
         };
+        let tasks = Tasks::new(drain.clone());
+        let tracer = tracer(config, place.as_ref(), &metrics, &tasks)?;
         Ok(Self {
-            tasks: Tasks::new(drain.clone()),
+            tasks,
+            tracer,
             readiness: Readiness::new(drain.clone()),
             accepts: AcceptMetrics::new(&metrics)?,
             callers: Callers::new(config.callers.clone(), connections, &metrics)?,
@@ -186,6 +192,7 @@ impl Ground {
             seal: self.seal.clone(),
             tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),
+            tracer: self.tracer.clone(),
             ready: self.readiness.condition("shards"),
             takes: self.readiness.condition("log"),
         };
@@ -251,6 +258,7 @@ impl Ground {
                 tasks: self.tasks.clone(),
                 drain: self.drain.clone(),
                 metrics: self.metrics.clone(),
+                tracer: self.tracer.clone(),
                 accepted: self.accepts.clone(),
                 callers: self.callers.clone(),
                 expired: self.readiness.note("certificate expired"),
@@ -316,6 +324,25 @@ impl Ground {
         self.tasks.spawn_vital("admin", serve);
         Ok(())
     }
+}
+
+/// The tracer of the node, and a task that sends what it finishes, if there is a collector.
+fn tracer(
+    config: &Config,
+    place: Option<&Place>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Tracer, StartError> {
+    let settings = &config.telemetry;
+    settings.check()?;
+    if settings.endpoint.is_none() {
+        return Ok(Tracer::off());
+    }
+    let (tracer, spans, dropped) = Tracer::new(settings, metrics)?;
+    let node = place.map_or_else(|| "entente".to_owned(), |place| place.node.to_string());
+    let exporter = Exporter::new(settings, node, spans, dropped)?;
+    tasks.spawn("traces", exporter.run(tasks.cancelled()));
+    Ok(tracer)
 }
 
 /// Follows the partners' keys until the tasks end.

@@ -1,4 +1,4 @@
-//! Marked users: what they send and are must be in no log line, no metric and no panic.
+//! Marked users: what they send and are must be in no log line, no metric, no trace and no panic.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,6 +11,7 @@ use entente_kit::partner::PushMode;
 use entente_kit::signing::SigningPair;
 use entente_stanza::{Element, ns};
 
+use crate::collector::Collector;
 use crate::raw::Raw;
 use crate::stand::{DOMAIN, PATIENCE, Stand};
 
@@ -257,11 +258,15 @@ async fn websocket(stand: &Stand, marks: &mut Marks) {
 }
 
 async fn story(format: &str) {
+    let collector = Collector::start().await;
     let change = |config: String| {
         let (before, _) = config.split_once("[log]").unwrap();
         let log = format!("[log]\nformat = \"{format}\"\nfilter = \"trace\"\n");
         // One user comes again and again here.
-        format!("{before}{log}[connection.limits]\nbind_burst = 1000\n")
+        format!(
+            "{before}{log}[connection.limits]\nbind_burst = 1000\n{}",
+            collector.section(1)
+        )
     };
     let mut stand = Stand::start(change, None).await;
     let mut marks = Marks::default();
@@ -287,6 +292,7 @@ async fn story(format: &str) {
     assert!(ended.success(), "{log}");
     let mut found = marks.found_in("the log", &log);
     found.extend(marks.found_in("the metrics", &metrics));
+    found.extend(marks.found_in("the traces", &collector.shown()));
     assert!(found.is_empty(), "{}", found.join("\n"));
     // The search looked at something: the lines of a session's life are there, and no panic.
     for wanted in [
@@ -303,10 +309,11 @@ async fn story(format: &str) {
     );
     assert!(!log.contains("panicked"), "{log}");
     assert!(metrics.contains("entente_connection_logins_total"));
+    assert!(collector.spans().len() >= 4, "{}", collector.shown());
 }
 
-/// T164, T196: at the loudest level, nothing that is of a user is in a log line for people or a
-/// metric: visible and internal id, token, message, resource, request, address, keys.
+/// T164, T196: at the loudest level, nothing that is of a user is in a log line for people, a
+/// metric or a span: visible and internal id, token, message, resource, request, address, keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_user_is_in_the_log_for_people() {
     Box::pin(story("human")).await;

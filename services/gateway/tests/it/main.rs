@@ -3,9 +3,11 @@
 #![cfg(test)]
 
 mod canary;
+mod collector;
 mod descriptors;
 mod killed;
 mod memory;
 mod raw;
 mod slow;
 mod stand;
+mod traces;

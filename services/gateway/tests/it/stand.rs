@@ -25,7 +25,7 @@ const AUDIENCE: &str = "https://gateway.example";
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 /// See the module. Everything ends and is removed when it is dropped.
 pub(crate) struct Stand {

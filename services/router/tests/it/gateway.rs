@@ -93,6 +93,7 @@ impl Gateway {
             seal: SealKey::new(&[4; 32]),
             tasks: tasks.clone(),
             metrics: Metrics::new(),
+            tracer: entente_trace::Tracer::off(),
             ready: readiness.condition("router"),
             takes: readiness.condition("log"),
         };

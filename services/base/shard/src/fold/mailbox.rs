@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use entente_core::{
     AccountId, Class, Content, Delivered, Envelope, Epoch, FailReason, Failed, Sequence, SessionId,
+    TraceContext,
 };
 
 use crate::account::{Entry, Meta, Resume};
@@ -53,7 +54,7 @@ impl Shard {
         if let Some(found) = self.account(to)? {
             found.meet(from, now);
         }
-        self.arrive(to, meta, Content::Stanza(envelope.payload))
+        self.arrive(to, meta, Content::Stanza(envelope.payload), envelope.trace)
     }
 
     fn is_new(&mut self, envelope: &Envelope) -> bool {
@@ -100,10 +101,16 @@ impl Shard {
             expires: now.plus(STATED_LIFE),
             size,
         };
-        self.arrive(to, meta, content)
+        self.arrive(to, meta, content, None)
     }
 
-    fn arrive(&mut self, to: AccountId, meta: Meta, content: Content) -> Result<(), StoreError> {
+    fn arrive(
+        &mut self,
+        to: AccountId,
+        meta: Meta,
+        content: Content,
+        trace: Option<TraceContext>,
+    ) -> Result<(), StoreError> {
         // A delivered receipt alone wakes nobody: it can wait for the next message.
         let worth_waking = !matches!(content, Content::Delivered(_));
         let Some(found) = self.account(to)? else {
@@ -117,6 +124,7 @@ impl Shard {
             self.effects.push(Effect::Arrived {
                 account: to,
                 sequence,
+                trace,
             });
         }
         if wake {

@@ -1,0 +1,94 @@
+//! One message is one trace, from the sender's connection to the recipient's.
+
+use entente_kit::client::Event;
+use entente_stanza::{Element, ns};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::time::timeout;
+
+use crate::collector::Collector;
+use crate::stand::{PATIENCE, Stand};
+
+/// Sends a message between two users who are there, and waits until it is.
+async fn message(stand: &Stand) {
+    let mut ada = stand.websocket("ada@partner.example").await;
+    let mut eve = stand.websocket("eve@partner.example").await;
+    let to = eve.bound().unwrap().to_bare().to_string();
+    let body = Element::new("body", ns::CLIENT).with_text("hi");
+    ada.send_message(&to, "one", [body]).unwrap();
+    ada.flush().await.unwrap();
+    let heard = async {
+        loop {
+            if let Event::Message(message) = eve.recv().await.unwrap() {
+                return message;
+            }
+        }
+    };
+    assert_eq!(&*timeout(PATIENCE, heard).await.unwrap().id, "one");
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let mut found = spans.iter().filter(|span| span.name == name);
+    let span = found.next().unwrap_or_else(|| panic!("no span {name}"));
+    assert!(found.next().is_none(), "{name} is there twice");
+    span
+}
+
+/// Each span is the child of the stage before it, all are of one trace, and all ended well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_one_trace() {
+    let collector = Collector::start().await;
+    let change = |config: String| format!("{config}\n{}", collector.section(1));
+    let stand = Stand::start(change, None).await;
+    Box::pin(message(&stand)).await;
+    let spans = collector.until(4).await;
+    assert_eq!(spans.len(), 4, "{}", collector.shown());
+    let path = [
+        "connection receive",
+        "router append",
+        "router deliver",
+        "connection write",
+    ];
+    let mut before: Option<&Span> = None;
+    for name in path {
+        let span = named(&spans, name);
+        assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+        match before {
+            None => assert!(span.parent_span_id.is_empty(), "{name}"),
+            Some(before) => {
+                assert_eq!(span.trace_id, before.trace_id, "{name}");
+                assert_eq!(span.parent_span_id, before.span_id, "{name}");
+            }
+        }
+        let status = span.status.as_ref().unwrap();
+        assert_eq!(status.code, 0, "{name} ended as it should");
+        before = Some(span);
+    }
+}
+
+/// A collector that is away takes nothing from the message; what it misses is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_is_not_waited_for() {
+    let collector = Collector::start().await;
+    let section = collector.section(1);
+    drop(collector);
+    let change = |config: String| format!("{config}\n{section}");
+    let stand = Stand::start(change, None).await;
+    Box::pin(message(&stand)).await;
+    let mut last = String::new();
+    let counted = async {
+        loop {
+            let metrics = stand.admin.fetch("/metrics").await.unwrap();
+            let metrics = String::from_utf8(metrics.body().to_vec()).unwrap();
+            let name = "entente_trace_spans_dropped_total";
+            let line = metrics.lines().find(|line| line.starts_with(name));
+            line.unwrap_or_default().clone_into(&mut last);
+            if last.ends_with(" 4") {
+                return;
+            }
+            tokio::time::sleep(crate::stand::LOOK).await;
+        }
+    };
+    let counted = timeout(PATIENCE, counted).await;
+    counted.unwrap_or_else(|_| panic!("all four are counted: {last}\n{}", stand.log()));
+}
