@@ -214,7 +214,12 @@ impl Shard {
             // Of what came meanwhile nobody was told.
             if let Some(newest) = found.mailbox.back() {
                 let sequence = newest.sequence;
-                self.effects.push(Effect::Arrived { account, sequence });
+                let trace = None;
+                self.effects.push(Effect::Arrived {
+                    account,
+                    sequence,
+                    trace,
+                });
             }
         }
         Ok(())
