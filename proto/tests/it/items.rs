@@ -230,8 +230,8 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
             option::of(time()),
             option::of(trace())
         )
-            .prop_map(
-                |(session, position, sequence, content, delayed, trace)| ToEdge::Deliver {
+            .prop_map(|(session, position, sequence, content, delayed, trace)| {
+                ToEdge::Deliver {
                     session,
                     position,
                     sequence,
@@ -239,7 +239,7 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
                     delayed,
                     trace,
                 }
-            ),
+            }),
         (session(), position(), position()).prop_map(|(session, inbound, outbound)| {
             ToEdge::Enabled {
                 session,
