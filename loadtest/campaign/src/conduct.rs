@@ -145,6 +145,7 @@ pub async fn run(
     }
     let options = Options {
         minimums: order.campaign.minimums,
+        wake_within: order.campaign.wake_within,
         ..Options::default()
     };
     let verdict = check(order.histories, &options).context("checking the history")?;

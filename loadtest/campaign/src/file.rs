@@ -38,6 +38,10 @@ pub struct Campaign {
     /// How long what is under way at the end is waited for. The wait ends when nothing is.
     #[serde(default = "drain", with = "span")]
     pub drain: Duration,
+    /// How soon who is away has to be called after a message for it was accepted. A cluster waits for the
+    /// connections of an owner that died, and for a push node to take another's place.
+    #[serde(default = "wake_within", with = "span")]
+    pub wake_within: Duration,
     /// What load is made.
     pub load: Source,
     /// What happens to the process.
@@ -68,6 +72,10 @@ const fn recovery() -> Duration {
 
 const fn drain() -> Duration {
     Duration::from_secs(30)
+}
+
+const fn wake_within() -> Duration {
+    Duration::from_secs(10)
 }
 
 impl Campaign {
