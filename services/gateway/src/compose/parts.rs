@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use entente_connection as connection;
-use entente_core::{Placement, SealKey, Secret, ShardId};
+use entente_core::{Placement, SealKey, Secret, ShardId, Span};
 use entente_egress::Client;
 use entente_identity as identity;
 use entente_log::Log;
@@ -196,7 +197,12 @@ impl Ground {
             ready: self.readiness.condition("shards"),
             takes: self.readiness.condition("log"),
         };
-        parts.router = Some(router::build(config.router.clone(), deps)?.service);
+        let mut settings = config.router.clone();
+        if cluster.is_none() {
+            // Connections are in this process: after a start there is none that could report.
+            settings.report_time = Span::new(Duration::ZERO);
+        }
+        parts.router = Some(router::build(settings, deps)?.service);
         parts.owning = owning;
         Ok(())
     }
