@@ -153,13 +153,15 @@ impl Turns {
     }
 
     async fn open(&self) -> Result<Desk, PushError> {
+        // First, so that whoever had them moves no cursor any more: none lies beyond an end found after.
+        let store = self.stores.open(TURN).await?;
         for partition in 0..self.log.partitions() {
             self.log.refresh(partition).await?;
         }
         let ground = Ground {
             config: self.config.clone(),
             log: Arc::clone(&self.log),
-            store: self.stores.open(TURN).await?,
+            store,
             seal: self.seal.clone(),
             dispatcher: self.dispatcher.clone(),
             events: self.events.clone(),

@@ -18,13 +18,9 @@ use crate::owner::{Ground, Owner};
 /// How long a claim may take to come back. One that vanished is written again.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the rows of a shard may take to be read: longer than any that a node can hold takes. A
-/// claim of theirs that vanished is written again.
-const ROWS_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Takes the rows of a shard, replays its partition to the end, and claims it. `own` is the
-/// claimer's nonce: the same for each attempt, so that a claim that arrives late is known as its own. Until the claim is there, the owner before serves. Dropping the future leaves at most
-/// claims behind.
+/// Takes the rows of a shard, replays its partition to the end, and claims it. `own` is the claimer's
+/// nonce: the same for each attempt, so that a claim that arrives late is known as its own. Until the
+/// claim is there, the owner before serves. Dropping the future leaves at most claims behind.
 pub(crate) async fn take_over(
     ground: Ground,
     config: ShardConfig,
@@ -33,8 +29,7 @@ pub(crate) async fn take_over(
 ) -> Result<Owner, RouterError> {
     let partition = config.shard.index();
     let log = Arc::clone(&ground.log);
-    let store = timeout(ROWS_PATIENCE, stores.open(config.shard)).await;
-    let store = store.map_err(|_| RouterError::UnknownOutcome)??;
+    let store = stores.open(config.shard).await?;
     let mut shard = Shard::load(config, store)?;
     log.refresh(partition).await?;
     if shard.next() < log.floor(partition) {

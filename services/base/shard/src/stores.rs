@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use entente_core::{SealKey, ShardId, random_array};
-use entente_log::Log;
+use entente_log::{Log, LogError};
+use tokio::time::timeout;
 
 use crate::journal::{Journal, JournalError};
 use crate::store::{MemoryStore, StateStore, StoreError};
+
+/// How long the rows of a shard may take to be read: longer than any that a node can hold takes. A
+/// claim of theirs that vanished is written again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The rows of shards.
 #[derive(Clone, Debug)]
@@ -32,10 +38,11 @@ impl Default for Stores {
 
 impl Stores {
     /// Opens the rows of a shard for an owner. From a journal, nobody else's commits count from then
-    /// on; waits for its log as [`Journal::take_over`] does.
+    /// on. Dropping the future leaves at most a claim behind.
     ///
     /// # Errors
-    /// [`JournalError`]; [`StoreError::Failed`] for a shard that is not kept here.
+    /// [`JournalError`], with [`LogError::UnknownOutcome`] if its log says nothing for a minute;
+    /// [`StoreError::Failed`] for a shard that is not kept here.
     pub async fn open(&self, shard: ShardId) -> Result<Arc<dyn StateStore>, JournalError> {
         match self {
             Self::Journals { log, key } => {
@@ -45,8 +52,9 @@ impl Stores {
                     key: key.clone(),
                 };
                 let empty = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
-                let rows = journal.take_over(random_array(), empty).await?;
-                Ok(Arc::new(rows))
+                let rows = timeout(PATIENCE, journal.take_over(random_array(), empty)).await;
+                let rows = rows.unwrap_or_else(|_| Err(LogError::UnknownOutcome.into()));
+                Ok(Arc::new(rows?))
             }
             Self::Kept(stores) => {
                 let missing = || StoreError::Failed("no rows of this shard are kept here".into());

@@ -9,3 +9,4 @@ mod receiver;
 mod restart;
 mod rig;
 mod storms;
+mod turns;

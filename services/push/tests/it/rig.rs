@@ -65,17 +65,31 @@ impl World {
     }
 
     pub(crate) fn start_over(&self, http: Arc<dyn Http>) -> Life {
+        let assignment = Assignment::Fixed(BTreeSet::from([ShardId::new(0)]));
+        let store = Arc::clone(&self.store) as Arc<dyn StateStore>;
+        let stores = Stores::Kept(BTreeMap::from([(ShardId::new(0), store)]));
+        self.start_with(http, assignment, stores)
+    }
+
+    /// One of several services, of which one works at a time, with rows in a journal.
+    pub(crate) fn start_among(&self, assignment: Assignment, journal: &Arc<MemoryLog>) -> Life {
+        let client = Client::new(&Settings::development()).unwrap();
+        let stores = Stores::Journals {
+            log: Arc::clone(journal) as Arc<dyn Log>,
+            key: self.seal.clone(),
+        };
+        self.start_with(Arc::new(client), assignment, stores)
+    }
+
+    fn start_with(&self, http: Arc<dyn Http>, assignment: Assignment, stores: Stores) -> Life {
         let life = Life {
             tasks: Tasks::new(Drain::new()),
             metrics: Metrics::new(),
         };
         let deps = Deps {
             log: Arc::clone(&self.log) as Arc<dyn Log>,
-            assignment: Assignment::Fixed(BTreeSet::from([ShardId::new(0)])),
-            stores: Stores::Kept(BTreeMap::from([(
-                ShardId::new(0),
-                Arc::clone(&self.store) as Arc<dyn StateStore>,
-            )])),
+            assignment,
+            stores,
             seal: self.seal.clone(),
             directory: DirectoryClient::local(Arc::new(Users)),
             endpoints: Arc::clone(&self.partners) as Arc<dyn Endpoints>,
