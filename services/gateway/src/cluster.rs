@@ -178,20 +178,9 @@ impl Cluster {
         })
     }
 
-    /// The name of this node.
-    pub(crate) fn node(&self) -> &str {
-        &self.place.node
-    }
-
-    /// Whether what is to be owned is shared out among those who can own it.
-    pub(crate) const fn are_shared(&self) -> bool {
-        self.are_shared
-    }
-
-    /// Whether this process has a router that shares the shards with others; its name, if so.
+    /// The name of this node, if what is to be owned is shared out among those who can own it.
     pub(crate) fn shares(&self) -> Option<&str> {
-        let has_router = self.place.roles.contains(&Role::Router);
-        (self.are_shared && has_router).then_some(&self.place.node)
+        self.are_shared.then_some(&*self.place.node)
     }
 
     /// The shards that the list gives to this process.

@@ -147,8 +147,8 @@ impl Ground {
             None => Keeps::all(self.placement.shards()),
             Some(cluster) => {
                 let shards = match cluster.shares() {
-                    Some(_) => Keeps::all(self.placement.shards()).shards,
-                    None => cluster.owned(),
+                    Some(_) if self.has(Role::Router) => Keeps::all(self.placement.shards()).shards,
+                    _ => cluster.owned(),
                 };
                 let wake = self.has(Role::Push);
                 Keeps { shards, wake }
@@ -223,14 +223,9 @@ impl Ground {
                 Arc::new(opened.map_err(identity::BuildError::from)?)
             }
         };
-        let sharing = parts
-            .cluster
-            .as_ref()
-            .filter(|cluster| cluster.are_shared());
-        let owning = sharing.map(|cluster| {
-            let node = cluster.node();
-            Owning::join(&config.storage, Team::Push, node, &self.tasks)
-        });
+        let sharing = parts.cluster.as_ref().and_then(Cluster::shares);
+        let owning =
+            sharing.map(|node| Owning::join(&config.storage, Team::Push, node, &self.tasks));
         let owning = owning.transpose()?;
         let assignment = match &owning {
             Some(owning) => Assignment::Told(owning.assigned.clone()),
