@@ -280,7 +280,7 @@ pub enum CloseReason {
     Revoked,
     /// The device acknowledged nothing for too long with a full window.
     Stalled,
-    /// The owner gives the shard up or stops; bind or resume again.
+    /// For a reason that this program does not know; bind or resume again.
     Unavailable,
 }
 

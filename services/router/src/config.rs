@@ -10,7 +10,8 @@ pub struct Config {
     /// How long a session may be resumed after its connection died.
     pub resume_time: Span,
     /// How long after a take-over a connected account counts as connected although no edge has reported
-    /// it: as long as an edge takes to find the new owner. Then who is away is woken.
+    /// it: as long as an edge takes to find the new owner. Then who is away is woken. A process that has
+    /// every role does not wait: its connections died with it.
     pub report_time: Span,
     /// Deliveries of one session that may be unacknowledged, in stanzas.
     pub window_stanzas: usize,

@@ -4,7 +4,7 @@ use entente_core::FaultKind;
 use entente_log::LogError;
 use entente_shard::{JournalError, StoreError};
 
-/// A fault of an owner. Sessions of the shard are closed, and the shard is claimed anew.
+/// A fault of an owner. Its streams end, and the shard is claimed anew, here or elsewhere.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
     /// The log failed under the owner.

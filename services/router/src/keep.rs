@@ -61,7 +61,7 @@ impl Keeper {
             }
             self.ground.held.taking(shard);
             let served = self.serve(&mut assigned, nonce).await;
-            // What edges said to the owner that is gone is about sessions that are closed.
+            // It was said on streams that ended with the owner: what matters of it edges say again.
             while self.inlets.batches.try_recv().is_ok() {}
             let pause = match served {
                 Ok(()) if cancelled.is_cancelled() => return,
