@@ -87,9 +87,8 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Runs it: the process is up before, and has been stopped afterwards; a cluster is left as it is. One
-/// line a fault goes to `out`.
-/// SIGINT and SIGTERM end the rounds; what was done until then is drained and checked.
+/// Runs it: the process is up before, and has been stopped afterwards; a cluster goes on. One line a fault
+/// goes to `out`. SIGINT and SIGTERM end the rounds; what was done until then is drained and checked.
 ///
 /// # Errors
 /// If load cannot be made at all, or the history cannot be written or read.
@@ -136,9 +135,13 @@ pub async fn run(
         seen.troubles.extend(trouble);
     }
     if let Some(cluster) = order.tools.cluster {
-        let down = cluster.mend().await?;
-        let ended = down.iter().map(|who| format!("{who} ended by itself"));
-        seen.troubles.extend(ended);
+        match cluster.mend().await {
+            Ok(down) => {
+                let ended = down.iter().map(|who| format!("{who} ended by itself"));
+                seen.troubles.extend(ended);
+            }
+            Err(error) => seen.troubles.push(format!("{error:#}")),
+        }
     }
     if let Err(error) = writer.close() {
         seen.invalid.push(error.to_string());
