@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use entente_kit::cluster::{ClusterError, Control};
 use serde::Deserialize;
-use tokio::process::Command;
 
 /// What a member does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -87,7 +87,7 @@ pub(crate) const fn name(act: Act, role: Role) -> &'static str {
 /// See the module.
 #[derive(Debug)]
 pub struct Cluster {
-    control: PathBuf,
+    control: Control,
     members: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -98,7 +98,7 @@ impl Cluster {
     /// If it cannot be run, or fails.
     pub async fn find(control: PathBuf) -> anyhow::Result<Self> {
         let mut cluster = Self {
-            control,
+            control: Control::new(control),
             members: BTreeMap::new(),
         };
         for (role, name, _) in cluster.status().await? {
@@ -108,8 +108,8 @@ impl Cluster {
     }
 
     /// Role, name and process id of each member, if it runs.
-    async fn status(&self) -> anyhow::Result<Vec<(&'static str, String, Option<u32>)>> {
-        let said = self.order(&["status"]).await?;
+    async fn status(&self) -> Result<Vec<(&'static str, String, Option<u32>)>, ClusterError> {
+        let said = self.control.order(&["status"]).await?;
         let roles = [
             Role::Broker,
             Role::Connection,
@@ -144,7 +144,7 @@ impl Cluster {
     /// # Errors
     /// If it fails, with what it said.
     pub(crate) async fn tell(&self, what: &str, role: Role, name: &str) -> anyhow::Result<()> {
-        self.order(&[what, role.name(), name]).await?;
+        self.control.order(&[what, role.name(), name]).await?;
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Cluster {
     /// # Errors
     /// If the program fails.
     pub async fn reload(&self) -> anyhow::Result<()> {
-        self.order(&["reload"]).await?;
+        self.control.order(&["reload"]).await?;
         Ok(())
     }
 
@@ -165,29 +165,13 @@ impl Cluster {
         let mut down = Vec::new();
         for (role, name, pid) in self.status().await? {
             if pid.is_some() {
-                self.order(&["resume", role, &name]).await?;
+                self.control.order(&["resume", role, &name]).await?;
             } else {
-                self.order(&["start", role, &name]).await?;
+                self.control.order(&["start", role, &name]).await?;
                 down.push(format!("{role} {name}"));
             }
         }
         Ok(down)
-    }
-
-    async fn order(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let program = self.control.display();
-        let words = arguments.join(" ");
-        let output = Command::new(&self.control)
-            .args(arguments)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| format!("{program} {words}"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{program} {words}: {}", said.trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

@@ -11,9 +11,10 @@ use clap::Args;
 use entente_campaign::{Campaign, Cluster, Order, Preload, Proxy, Report, Tools};
 use entente_engine::scenario::{Kind, Scenario};
 use entente_history::Outcome;
+use entente_kit::cluster::Layout;
 use entente_report::{FAILED, INVALID, write_whole};
 
-use crate::cluster::Doors;
+use crate::cluster::enlist_at;
 use crate::ground::Ground;
 use crate::signal::Signal;
 
@@ -146,12 +147,11 @@ async fn over_cluster(
 ) -> anyhow::Result<Report> {
     let mut to = io::stdout();
     let cluster = Cluster::find(control).await?;
-    let doors = Doors::read(&folder)?;
-    let mut accounts = Vec::new();
-    let hosts = doors.enlist(&mut scenario, &folder, &cluster, &mut accounts);
-    let _hosts = hosts.await?;
+    let layout = Layout::read(&folder)?;
+    let enlisted = enlist_at(&layout, &mut scenario, &folder, &cluster);
+    let (_hosts, accounts) = enlisted.await?;
     // What stands before connection nodes: a client that loses one comes back at another.
-    let proxy = Proxy::start(doors.xmpp).await?;
+    let proxy = Proxy::start(layout.xmpp()).await?;
     scenario.target.address = Some(proxy.address());
     let order = Order {
         campaign,

@@ -3,6 +3,7 @@
 use std::io;
 
 use entente_kit::client::ClientError;
+use entente_kit::cluster::ClusterError;
 use entente_kit::device::DeviceGone;
 use entente_kit::enlist::EnlistError;
 use entente_kit::http::HttpError;
@@ -28,7 +29,7 @@ pub enum DemoError {
     Client(#[from] ClientError),
     /// A cluster does not do what it is told.
     #[error("the cluster: {0}")]
-    Cluster(String),
+    Cluster(#[from] ClusterError),
     /// A device ended.
     #[error(transparent)]
     Device(#[from] DeviceGone),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use entente_core::PartnerId;
 use entente_kit::client::Transport;
+use entente_kit::cluster::Layout;
 use entente_kit::http::HttpTarget;
 use entente_kit::partner::{Algorithm, GatewayTrust, JWKS_PATH, Partner, PartnerConfig};
 use entente_kit::process::{Ports, Process, ProcessConfig, ProcessError};
@@ -110,12 +111,17 @@ impl Scene {
     }
 
     async fn of_cluster(folder: &Path, control: &Path) -> Result<Self, DemoError> {
-        let cluster = Cluster::read(folder, control.to_owned())?;
+        let layout = Layout::read(folder)?;
+        let doors = (layout.xmpp(), layout.enlistment());
+        let (xmpp, Some(http)) = doors else {
+            return Err(DemoError::Init("no door for enlistment".to_owned()));
+        };
+        let cluster = Cluster::new(layout, control.to_owned());
         let parties = parties(folder).await?;
-        let (https, tls) = trust(folder, cluster.https()?, &parties)?;
+        let (https, tls) = trust(folder, http, &parties)?;
         cluster.reload().await?;
         Ok(Self {
-            xmpp: cluster.xmpp(),
+            xmpp,
             gateway: Gateway::Cluster(cluster),
             parties,
             https,

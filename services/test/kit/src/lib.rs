@@ -4,6 +4,7 @@
 //! Everything is real on the wire; nothing in here reaches into the gateway.
 
 pub mod client;
+pub mod cluster;
 pub mod device;
 pub mod enlist;
 pub mod http;
