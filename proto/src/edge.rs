@@ -208,20 +208,12 @@ pub enum ToEdge {
         /// The session.
         session: SessionId,
     },
-    /// A submitted stanza can never be accepted: write its error at this outbound position.
+    /// A submitted stanza can never be accepted: write its error at the position that the refusal names.
     Refused {
         /// The session.
         session: SessionId,
-        /// The position of the error in what is written.
-        position: Position,
-        /// The position of the stanza in what the device sent.
-        inbound: Position,
-        /// The stanza's id.
-        id: Bytes,
-        /// For whom it was.
-        to: AccountId,
-        /// What to say.
-        fault: Fault,
+        /// Of which stanza, and why.
+        refusal: Refusal,
     },
     /// Answers `Resume`: the session lives on under the new session id.
     Resumed {

@@ -144,20 +144,7 @@ pub(super) fn to_edge(item: ToEdge) -> proto::ToEdge {
         }),
         ToEdge::Handled { through, .. } => Item::Handled(through.value()),
         ToEdge::Reattached { .. } => Item::Reattached(proto::Nothing {}),
-        ToEdge::Refused {
-            position,
-            inbound,
-            id,
-            to,
-            fault,
-            ..
-        } => Item::Refused(refused(Refusal {
-            position,
-            inbound,
-            id,
-            to,
-            fault,
-        })),
+        ToEdge::Refused { refusal, .. } => Item::Refused(refused(refusal)),
         ToEdge::Resumed {
             epoch,
             handled,
@@ -216,23 +203,10 @@ pub(super) fn read_to_edge(message: proto::ToEdge) -> Result<ToEdge, Malformed> 
             through: Position::new(through),
         },
         Item::Reattached(_) => ToEdge::Reattached { session },
-        Item::Refused(refused) => {
-            let Refusal {
-                position,
-                inbound,
-                id,
-                to,
-                fault,
-            } = read_refused(refused)?;
-            ToEdge::Refused {
-                session,
-                position,
-                inbound,
-                id,
-                to,
-                fault,
-            }
-        }
+        Item::Refused(refused) => ToEdge::Refused {
+            session,
+            refusal: read_refused(refused)?,
+        },
         Item::Resumed(resumed) => ToEdge::Resumed {
             session,
             epoch: Epoch::new(resumed.epoch),

@@ -249,14 +249,7 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
         }),
         (session(), position()).prop_map(|(session, through)| ToEdge::Handled { session, through }),
         session().prop_map(|session| ToEdge::Reattached { session }),
-        (session(), refusal()).prop_map(|(session, refusal)| ToEdge::Refused {
-            session,
-            position: refusal.position,
-            inbound: refusal.inbound,
-            id: refusal.id,
-            to: refusal.to,
-            fault: refusal.fault,
-        }),
+        (session(), refusal()).prop_map(|(session, refusal)| ToEdge::Refused { session, refusal }),
         (
             session(),
             epoch,

@@ -256,22 +256,7 @@ impl Owner {
     }
 
     pub(crate) fn tell_refused(&mut self, edge: EdgeId, session: SessionId, refusal: Refusal) {
-        let Refusal {
-            position,
-            inbound,
-            id,
-            to,
-            fault,
-        } = refusal;
-        let item = ToEdge::Refused {
-            session,
-            position,
-            inbound,
-            id,
-            to,
-            fault,
-        };
-        self.tell(edge, item);
+        self.tell(edge, ToEdge::Refused { session, refusal });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use entente_core::{Content, Delivered, Failed, Fault, Position, Timestamp};
-use entente_proto::edge::{CloseReason, Refusal, ToEdge, credit_cost};
+use entente_proto::edge::{CloseReason, ToEdge, credit_cost};
 use entente_stanza::{
     Element, Head, Jid, Message, MessageType, StanzaError, StreamCondition, ns, splice,
 };
@@ -51,26 +51,13 @@ impl Session {
                 }
             }
             ToEdge::Handled { through, .. } => self.take_handled(through),
-            ToEdge::Refused {
-                position,
-                inbound,
-                id,
-                to,
-                fault,
-                ..
-            } => {
-                self.written = position;
+            ToEdge::Refused { refusal, .. } => {
+                self.written = refusal.position;
                 fx.tally.refused += 1;
-                let from = Jid::of_account(to, &self.rules.domain);
-                let error = self.message_error(from, &id, &stanza_error(fault));
+                let from = Jid::of_account(refusal.to, &self.rules.domain);
+                let error = self.message_error(from, &refusal.id, &stanza_error(refusal.fault));
                 fx.out.element(&error);
-                self.ledger.refused(Refusal {
-                    position,
-                    inbound,
-                    id,
-                    to,
-                    fault,
-                });
+                self.ledger.refused(refusal);
             }
             ToEdge::Slot { position, .. } => self.fill_slot(position, fx),
             ToEdge::Closed { why, .. } => {

@@ -10,8 +10,8 @@ use entente_core::{
 };
 use entente_proto::EdgeId;
 use entente_proto::edge::{
-    CloseReason, EdgeSender, EdgeStream, Inbound, Report, ResumeKey, Router, STREAM_BATCHES,
-    StreamId, ToEdge, ToRouter, Unresumable, credit_cost,
+    CloseReason, EdgeSender, EdgeStream, Inbound, Refusal, Report, ResumeKey, Router,
+    STREAM_BATCHES, StreamId, ToEdge, ToRouter, Unresumable, credit_cost,
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -360,14 +360,14 @@ impl State {
         let from = self.twins.get_mut(&envelope.from).unwrap();
         if envelope.to.number() >= NOBODY {
             from.written += 1;
-            self.out.push(ToEdge::Refused {
-                session,
+            let refusal = Refusal {
                 position: Position::new(from.written),
                 inbound: envelope.position,
                 id: envelope.id.clone(),
                 to: envelope.to,
                 fault: Fault::new(FaultKind::NotFound, "no such account"),
-            });
+            };
+            self.out.push(ToEdge::Refused { session, refusal });
         } else if envelope.class == Class::Durable
             && self
                 .stored

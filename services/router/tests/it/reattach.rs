@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use entente_core::{AccountId, Position, Sequence, Span};
 use entente_proto::edge::{
-    CloseReason, Management, Refusal, Report, ResumeKey, ToEdge, ToRouter, Unacked, Unresumable,
+    CloseReason, Management, Report, ResumeKey, ToEdge, ToRouter, Unacked, Unresumable,
 };
 use entente_router::Config;
 use tokio::time::{Instant, sleep};
@@ -302,23 +302,8 @@ async fn a_refusal_is_repeated_by_the_next_owner() {
     } = pair().await;
     let long = alice.long_message(bob.account, "long");
     alice.tell(vec![long]).await;
-    let ToEdge::Refused {
-        position,
-        inbound,
-        id,
-        to,
-        fault,
-        ..
-    } = alice.next().await
-    else {
+    let ToEdge::Refused { refusal, .. } = alice.next().await else {
         panic!("not refused")
-    };
-    let refusal = Refusal {
-        position,
-        inbound,
-        id,
-        to,
-        fault,
     };
     alice.handled().await;
     let gateway = next_owner(gateway, &power, &disks).await;
@@ -331,7 +316,7 @@ async fn a_refusal_is_repeated_by_the_next_owner() {
     assert!(matches!(answer, ToEdge::Resumed { .. }), "{answer:?}");
     let repeated = resumed.next().await;
     assert!(
-        matches!(&repeated, ToEdge::Refused { id, .. } if id == "long"),
+        matches!(&repeated, ToEdge::Refused { refusal, .. } if refusal.id == "long"),
         "{repeated:?}"
     );
     gateway.stop().await;

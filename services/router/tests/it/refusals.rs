@@ -147,11 +147,11 @@ async fn what_no_log_takes_is_refused_each_time() {
         alice.tell(vec![long]).await;
         alice.send(bob.account, &["short"]).await;
         let refused = alice.next().await;
-        let ToEdge::Refused { id, fault, .. } = refused else {
+        let ToEdge::Refused { refusal, .. } = refused else {
             panic!("{refused:?}")
         };
         assert_eq!(
-            (&id[..], fault.kind()),
+            (&refusal.id[..], refusal.fault.kind()),
             (&b"long"[..], FaultKind::PeerMisbehaved)
         );
         alice.handled().await;

@@ -171,7 +171,7 @@ async fn a_lost_error_is_told_again() {
     assert_eq!(handled.value(), 2, "both have their outcome");
     let refused = again.next().await;
     assert!(
-        matches!(&refused, ToEdge::Refused { id, .. } if id == "long"),
+        matches!(&refused, ToEdge::Refused { refusal, .. } if refusal.id == "long"),
         "{refused:?}"
     );
     gateway.stop().await;

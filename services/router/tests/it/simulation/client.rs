@@ -310,23 +310,10 @@ impl Client {
                 assert!(through >= self.covered, "R6: h went back");
                 self.cover(through, false, checker);
             }
-            ToEdge::Refused {
-                position,
-                inbound,
-                id,
-                to,
-                fault,
-                ..
-            } => {
-                self.place(position);
-                checker.refused(number(&id));
-                self.refused(Refusal {
-                    position,
-                    inbound,
-                    id,
-                    to,
-                    fault,
-                });
+            ToEdge::Refused { refusal, .. } => {
+                self.place(refusal.position);
+                checker.refused(number(&refusal.id));
+                self.refused(refusal);
             }
             ToEdge::Deliver {
                 position,
