@@ -142,8 +142,12 @@ impl Owner {
         (waiting, last): (u32, Sequence),
     ) -> Result<(), RouterError> {
         let Some(opening) = self.opening.remove(&session) else {
-            // Whoever asked is gone: the account must not count as connected.
-            self.nobody_opened(account, epoch);
+            // Whoever asked is gone: the account must not count as connected. Or was answered before:
+            // the log had the command twice.
+            let twin = self.twins.get(&account);
+            if twin.is_none_or(|twin| twin.epoch != epoch) {
+                self.nobody_opened(account, epoch);
+            }
             return Ok(());
         };
         if let Some(life) = opening.resumes {

@@ -94,6 +94,10 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// in the order of the calls. The future resolves when all of it is durable; dropping it does
     /// not cancel. [`LogError::UnknownOutcome`] means that the batch may appear later, in part too;
     /// after every other error nothing was appended.
+    ///
+    /// A log may store a run of batches twice, in order, the copies behind the originals, although each
+    /// is acknowledged once: a replica kept what it did not acknowledge. What reads a log must take
+    /// that for one.
     #[must_use = "a batch whose outcome is not awaited must not be acknowledged"]
     fn append(&self, partition: u32, batch: Vec<Bytes>) -> Append;
 

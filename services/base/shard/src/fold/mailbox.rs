@@ -151,10 +151,14 @@ impl Shard {
             self.effects.push(Effect::Unknown { session });
             return Ok(());
         };
-        found.dirty = true;
-        found.row.epoch = found.row.epoch.next();
-        found.row.seen = now;
-        found.row.waking = false;
+        // The command again, or asked again by who saw no answer: it is open.
+        let again = found.row.session == Some(session);
+        if !again {
+            found.dirty = true;
+            found.row.epoch = found.row.epoch.next();
+            found.row.seen = now;
+            found.row.waking = false;
+        }
         let opened = Effect::Opened {
             account,
             session,
@@ -163,7 +167,7 @@ impl Shard {
             last: found.row.last,
         };
         let replaced = found.row.session.replace(session);
-        if replaced.is_some() {
+        if replaced.is_some() && !again {
             self.effects.push(Effect::Closed {
                 account,
                 session: replaced,

@@ -4,4 +4,5 @@ mod bed;
 mod directory;
 mod golden;
 mod mailbox;
+mod repeats;
 mod replay;
