@@ -179,6 +179,8 @@ pub(crate) struct Owner {
     pub(crate) stored_at: Option<Instant>,
     pub(crate) swept: Option<AccountId>,
     pub(crate) sweep_at: Instant,
+    /// Where the take-over stopped reading.
+    tail: Tail,
 }
 
 /// Where an owner takes its work from.
@@ -189,7 +191,7 @@ pub(crate) struct Inlets {
 }
 
 impl Owner {
-    pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch) -> Self {
+    pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch, tail: Tail) -> Self {
         let now = Instant::now();
         Self {
             ground,
@@ -227,14 +229,15 @@ impl Owner {
             stored_at: None,
             swept: None,
             sweep_at: now,
+            tail,
         }
     }
 
     /// Owns the shard until the tasks are told to end, or something makes it unsafe to go on.
     pub(crate) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), RouterError> {
         let cancelled = self.ground.tasks.cancelled();
-        let partition = self.shard.id().index();
-        let tail = Tail::new(Arc::clone(&self.ground.log), partition, self.shard.next());
+        let mut tail = self.tail.clone();
+        tail.seek(self.shard.next());
         // Kept over the turns: a read that begins anew with each batch of an edge may never end.
         let mut reading = Box::pin(read_on(tail));
         let mut has_callers = true;

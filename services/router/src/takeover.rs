@@ -50,7 +50,7 @@ pub(crate) async fn take_over(
         .map_err(|_| RouterError::UnknownOutcome)??;
     let replayed = shard.next().value().saturating_sub(from.value());
     ground.events.owned(shard.id(), epoch.value(), replayed);
-    let mut owner = Owner::new(ground, shard, epoch);
+    let mut owner = Owner::new(ground, shard, epoch, tail);
     // Their connections may live: edges that held them with the owner before report them now.
     owner.unreported.extend(owner.shard.connected()?);
     owner.report_by += owner.ground.config.report_time.get();

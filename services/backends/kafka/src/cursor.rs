@@ -1,8 +1,8 @@
 //! Reading: a place in each partition, what was fetched from there on, and how to move it.
 //!
-//! One consumer without a group fetches for all partitions; each has a queue of its own, so that a slow
-//! reader holds up nobody. A reader who goes on where it stopped costs no request of its own; one who
-//! goes elsewhere moves the place, which takes as long as the fetch under way.
+//! One consumer without a group fetches for all partitions that are read here; each has a queue of its
+//! own, so that a slow reader holds up nobody. A reader who goes on where it stopped costs no request of
+//! its own; one who goes elsewhere moves the place, which takes as long as the fetch under way.
 //!
 //! **Invariants**
 //! - What is held is everything that may be handed out between `start` and `next`, in order.
@@ -16,15 +16,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use entente_core::Offset;
 use entente_log::{LogError, Record};
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
 
+use crate::assign::{Queue, go, split, unassign, watermarks};
 use crate::client::{Context, stamp};
 use crate::outcome::is_refusal;
 use crate::producer::HEADER;
@@ -32,17 +30,6 @@ use crate::shared::{Partition, Shared, Unwell};
 
 /// What a held record costs beside its payload.
 const RECORD_COST: usize = 64;
-/// Longest that librdkafka is waited for to move a place. It answers without asking a broker.
-const MOVE: Duration = Duration::from_secs(5);
-/// Between two attempts to move the place of a partition that is being assigned.
-const SEEK_AGAIN: Duration = Duration::from_millis(5);
-/// Longest that a broker is waited for to say where a partition begins and ends.
-const WATERMARKS: Duration = Duration::from_secs(10);
-
-/// Between two questions where a partition begins and ends.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-
-type Queue = PartitionQueue<Context>;
 
 /// The reader of a log.
 pub(crate) struct Reader {
@@ -54,6 +41,7 @@ pub(crate) struct Reader {
 /// A place in one partition.
 struct Cursor {
     partition: u32,
+    /// None if the partition is not assigned.
     queue: Option<Queue>,
     held: VecDeque<Record>,
     held_bytes: usize,
@@ -200,6 +188,43 @@ impl Reader {
         Ok(())
     }
 
+    /// As [`entente_log::Log::unfollow`].
+    pub(crate) fn unfollow(&self, partition: u32) {
+        let (Ok(known), Ok(cursor)) = (self.shared.partition(partition), self.cursor(partition))
+        else {
+            return;
+        };
+        {
+            // Locked: somebody reads.
+            let Ok(mut cursor) = cursor.try_lock() else {
+                return;
+            };
+            if cursor.moving.is_some() || cursor.queue.is_none() {
+                return;
+            }
+            cursor.forget();
+            if let Err(error) = unassign(&self.consumer, &self.shared, partition) {
+                tracing::debug!(partition, %error, "a partition of the log stays assigned");
+            }
+        }
+        // Whoever waits all the same has it assigned again.
+        known.changed.notify_waiters();
+    }
+
+    /// The same for all, before anybody reads.
+    pub(crate) async fn unfollow_all(&self) -> Result<(), KafkaError> {
+        for cursor in &self.cursors {
+            cursor.lock().await.forget();
+        }
+        self.consumer.unassign()
+    }
+
+    /// How many partitions are fetched.
+    #[cfg(test)]
+    pub(crate) fn assigned(&self) -> usize {
+        self.consumer.assignment().unwrap().count()
+    }
+
     fn cursor(&self, partition: u32) -> Result<&Mutex<Cursor>, LogError> {
         let index = usize::try_from(partition).unwrap_or(usize::MAX);
         self.cursors.get(index).ok_or(LogError::UnknownPartition)
@@ -211,14 +236,12 @@ impl Reader {
         if cursor.covers(from) {
             return Ok(());
         }
-        cursor.held.clear();
-        cursor.held_bytes = 0;
+        cursor.leave();
         (cursor.start, cursor.next) = (from, from);
-        (cursor.placed, cursor.at_end) = (false, false);
         let (consumer, shared) = (Arc::clone(&self.consumer), Arc::clone(&self.shared));
-        let partition = cursor.partition;
+        let (partition, assigned) = (cursor.partition, cursor.queue.is_some());
         cursor.moving = Some(spawn_blocking(move || {
-            go(&consumer, &shared, partition, from)
+            go(&consumer, &shared, (partition, assigned), from)
         }));
         cursor.moved().await
     }
@@ -262,6 +285,19 @@ impl Cursor {
 
     fn covers(&self, from: u64) -> bool {
         self.placed && (self.start..=self.next).contains(&from)
+    }
+
+    /// Drops what is held.
+    fn leave(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+        (self.placed, self.at_end) = (false, false);
+    }
+
+    /// The same, and lets go of what librdkafka has.
+    fn forget(&mut self) {
+        self.leave();
+        self.queue = None;
     }
 
     /// Waits for a move that was begun, by whomever.
@@ -363,107 +399,6 @@ fn open(
         appended: stamp(message.timestamp()),
         payload: Bytes::copy_from_slice(payload),
     })
-}
-
-/// Moves the place of a partition. Returns a new queue if it had to be assigned anew: librdkafka stops
-/// fetching at a place that is not there, and then does not seek any more.
-fn go(
-    consumer: &Arc<BaseConsumer<Context>>,
-    shared: &Arc<Shared>,
-    partition: u32,
-    from: u64,
-) -> Result<Option<Queue>, LogError> {
-    let (topic, number) = (shared.routing.topic(), number(partition)?);
-    let place = Place::Offset(i64::try_from(from).map_err(|_| LogError::Unavailable)?);
-    if consumer.seek(topic, number, place, MOVE).is_ok() {
-        return Ok(None);
-    }
-    let unavailable = |error: KafkaError| {
-        tracing::warn!(partition, %error, "a partition of the log is not assigned");
-        LogError::Unavailable
-    };
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, number, place)
-        .map_err(unavailable)?;
-    consumer.incremental_unassign(&list).map_err(unavailable)?;
-    consumer.incremental_assign(&list).map_err(unavailable)?;
-    let queue = split(consumer, shared, partition);
-    // What came between the two calls went to the consumer's own queue: fetched again. librdkafka
-    // assigns on a thread of its own, and does not seek before it has.
-    let until = Instant::now() + MOVE;
-    while let Err(error) = consumer.seek(topic, number, place, MOVE) {
-        if Instant::now() > until {
-            return Err(unavailable(error));
-        }
-        std::thread::sleep(SEEK_AGAIN);
-    }
-    Ok(queue)
-}
-
-/// A queue for what is fetched of one partition, which wakes whoever waits for it.
-fn split(
-    consumer: &Arc<BaseConsumer<Context>>,
-    shared: &Arc<Shared>,
-    partition: u32,
-) -> Option<Queue> {
-    let number = number(partition).ok()?;
-    let mut queue = consumer.split_partition_queue(shared.routing.topic(), number)?;
-    let shared = Arc::clone(shared);
-    queue.set_nonempty_callback(move || {
-        if let Ok(known) = shared.partition(partition) {
-            known.changed.notify_waiters();
-        }
-    });
-    Some(queue)
-}
-
-/// Assigns every partition at its end, from where nothing is fetched before it is written.
-pub(crate) fn assign(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    ends: &[u64],
-) -> Result<(), KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(ends.len());
-    for (partition, end) in (0..).zip(ends) {
-        let place = Place::Offset(i64::try_from(*end).unwrap_or(i64::MAX));
-        list.add_partition_offset(topic, partition, place)?;
-    }
-    consumer.assign(&list)
-}
-
-async fn watermarks(
-    consumer: &Arc<BaseConsumer<Context>>,
-    shared: &Arc<Shared>,
-    partition: u32,
-) -> Result<(u64, u64), LogError> {
-    let (consumer, shared, number) = (Arc::clone(consumer), Arc::clone(shared), number(partition)?);
-    let asked = spawn_blocking(move || ask_watermarks(&consumer, shared.routing.topic(), number));
-    let answer = asked.await.map_err(|_| LogError::Unavailable)?;
-    answer.map_err(|_| LogError::Unavailable)
-}
-
-/// Where a partition begins and ends. Blocks, and asks again while brokers do not agree on who leads
-/// it, as they do for a moment after a topic was made.
-pub(crate) fn ask_watermarks(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    partition: i32,
-) -> Result<(u64, u64), KafkaError> {
-    let until = Instant::now() + WATERMARKS;
-    loop {
-        match consumer.fetch_watermarks(topic, partition, WATERMARKS) {
-            Ok((low, high)) => {
-                let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
-                return Ok((offset(low), offset(high)));
-            }
-            Err(error) if Instant::now() > until => return Err(error),
-            Err(_) => std::thread::sleep(ASK_AGAIN),
-        }
-    }
-}
-
-fn number(partition: u32) -> Result<i32, LogError> {
-    i32::try_from(partition).map_err(|_| LogError::UnknownPartition)
 }
 
 impl std::fmt::Debug for Reader {

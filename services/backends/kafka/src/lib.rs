@@ -22,6 +22,8 @@
 #[cfg(feature = "client")]
 mod admin;
 #[cfg(feature = "client")]
+mod assign;
+#[cfg(feature = "client")]
 mod batch;
 #[cfg(feature = "client")]
 mod claim;

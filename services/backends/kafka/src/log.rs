@@ -13,8 +13,9 @@ use rdkafka::error::KafkaError;
 use tokio::task::spawn_blocking;
 
 use crate::admin::Admin;
+use crate::assign::{ask_watermarks, assign};
 use crate::client::{self, Context};
-use crate::cursor::{Reader, ask_watermarks, assign};
+use crate::cursor::Reader;
 use crate::error::OpenError;
 use crate::producer::Producers;
 use crate::routing::Routing;
@@ -95,6 +96,8 @@ impl KafkaLog {
                 source,
             })?;
         }
+        // From now on what is read here is fetched, and nothing else.
+        reader.unfollow_all().await?;
         let config = client::producer(settings)?;
         Ok(Self {
             producers: Producers::new(Arc::clone(&shared), config, settings.producers)?,
@@ -179,6 +182,10 @@ impl Log for KafkaLog {
 
     async fn refresh(&self, partition: u32) -> Result<(), LogError> {
         self.reader.refresh(partition).await
+    }
+
+    fn unfollow(&self, partition: u32) {
+        self.reader.unfollow(partition);
     }
 
     fn end(&self, partition: u32) -> Offset {

@@ -130,6 +130,10 @@ pub trait Log: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Nobody here follows the partition for now: what was fetched ahead of its reader may go, and nothing
+    /// more need come. A hint; whoever reads it next needs to say nothing.
+    fn unfollow(&self, _partition: u32) {}
+
     /// The offset after the last durable record. If others append as well: of those known here.
     fn end(&self, partition: u32) -> Offset;
 

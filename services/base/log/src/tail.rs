@@ -9,6 +9,7 @@ use crate::{Log, LogError, Record};
 /// Follows one partition from an offset on, batch by batch.
 ///
 /// Keeps its place in memory only: whoever needs to resume stores the offset that it has covered.
+/// Dropped, it tells the log that nobody follows.
 #[derive(Clone, Debug)]
 pub struct Tail {
     log: Arc<dyn Log>,
@@ -69,5 +70,11 @@ impl Tail {
             }
             self.log.readable(self.partition, self.next).await?;
         }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.log.unfollow(self.partition);
     }
 }

@@ -147,6 +147,12 @@ impl Log for FarLog {
         }
     }
 
+    fn unfollow(&self, partition: u32) {
+        if let Some(near) = self.kept(partition) {
+            near.unfollow(partition);
+        }
+    }
+
     fn end(&self, partition: u32) -> Offset {
         let near = self.kept(partition);
         near.map(|near| near.end(partition)).unwrap_or_default()

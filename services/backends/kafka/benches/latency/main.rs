@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use entente_kafka::Settings;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
 use crate::figures::Figures;
 
@@ -81,7 +81,7 @@ impl Plan {
     /// The arrivals of a round: the same for the same seed.
     fn arrivals(&self, seed: u64, seconds: f64) -> Vec<Due> {
         let mut random = StdRng::seed_from_u64(seed);
-        let (mut after, mut dues) = (0.0, Vec::new());
+        let (mut after, mut dues) = (0.0_f64, Vec::new());
         loop {
             after -= (1.0 - random.random::<f64>()).ln() / self.rate;
             if after >= seconds {

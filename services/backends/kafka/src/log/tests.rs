@@ -379,3 +379,34 @@ async fn closing_waits_for_what_is_under_way() {
         Err(LogError::Closed)
     );
 }
+
+/// What nobody follows is not fetched, and who waits all the same is not forgotten.
+#[tokio::test]
+async fn only_what_is_followed_is_fetched() {
+    let bed = Bed::new().await;
+    bed.append("a").await.unwrap();
+    assert_eq!(bed.log.reader.assigned(), 0, "nobody reads yet");
+    for _ in 0..2 {
+        assert_eq!(bed.stored().await, ["a"]);
+        assert_eq!(bed.log.reader.assigned(), 1);
+        bed.log.unfollow(0);
+        assert_eq!(bed.log.reader.assigned(), 0);
+        bed.log.unfollow(0);
+        bed.log.unfollow(PARTITIONS);
+    }
+    let unfollowed = async {
+        // In vain while the one who waits is being given its place.
+        let mut taken = false;
+        while !taken {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let had = bed.log.reader.assigned();
+            bed.log.unfollow(0);
+            taken = bed.log.reader.assigned() < had;
+        }
+        bed.append("b").await.unwrap();
+    };
+    let waits = soon(bed.log.readable(0, Offset::new(1)));
+    let (readable, ()) = tokio::join!(waits, unfollowed);
+    readable.unwrap();
+    assert_eq!(bed.stored().await, ["a", "b"]);
+}

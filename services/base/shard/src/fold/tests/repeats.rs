@@ -141,6 +141,28 @@ impl Side {
         });
     }
 
+    fn repeat(&mut self, count: usize) {
+        let from = self.bed.log.len().saturating_sub(count);
+        let run: Vec<_> = self.bed.log[from..]
+            .iter()
+            .map(|record| record.payload.clone())
+            .collect();
+        for payload in run {
+            let effects = self.bed.apply(payload);
+            let opened = effects.iter().find_map(|effect| match effect {
+                Effect::Opened { account, epoch, .. } => Some((*account, *epoch)),
+                _ => None,
+            });
+            // Nobody waits for it: the owner takes it back, unless it is what is open already.
+            if let Some((account, epoch)) =
+                opened.filter(|(account, epoch)| self.epoch(*account) != *epoch)
+            {
+                self.note(None, effects);
+                self.command(Command::Leave { account, epoch });
+            }
+        }
+    }
+
     fn take(&mut self, step: &Step, users: &[AccountId; USERS], serial: u64) {
         let request = serial;
         match *step {
@@ -190,27 +212,7 @@ impl Side {
                 self.bed.checkpoint();
                 self.bed.reload();
             }
-            Step::Repeat(count) => {
-                let from = self.bed.log.len().saturating_sub(count);
-                let run: Vec<_> = self.bed.log[from..]
-                    .iter()
-                    .map(|record| record.payload.clone())
-                    .collect();
-                for payload in run {
-                    let effects = self.bed.apply(payload);
-                    let opened = effects.iter().find_map(|effect| match effect {
-                        Effect::Opened { account, epoch, .. } => Some((*account, *epoch)),
-                        _ => None,
-                    });
-                    // Nobody waits for it: the owner takes it back, unless it is what is open already.
-                    if let Some((account, epoch)) =
-                        opened.filter(|(account, epoch)| self.epoch(*account) != *epoch)
-                    {
-                        self.note(None, effects);
-                        self.command(Command::Leave { account, epoch });
-                    }
-                }
-            }
+            Step::Repeat(count) => self.repeat(count),
             Step::Send { from, to, id } => {
                 let envelope = self.bed.envelope(users[from], users[to], &format!("i{id}"));
                 let effects = self.bed.apply(Record::envelope(&envelope, &seal()));
