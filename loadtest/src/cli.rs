@@ -6,14 +6,17 @@ mod pages;
 mod scenarios;
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use entente_campaign::Links;
 use entente_engine::scenario::{Scenario, ScenarioError, reference};
 use entente_report::RunResult;
+use tokio::net::TcpListener;
 
 use crate::conduct::{self, Order};
 use crate::view::{Plain, Screen, View};
@@ -104,6 +107,18 @@ enum Command {
         #[arg(long, default_value = "merged")]
         out: PathBuf,
     },
+    /// Carries what the processes of a cluster send each other, and cuts the network when told to.
+    ///
+    /// Orders are lines over connections to the address of --control: `cut A B` (no bytes pass), `cut A B
+    /// one-way` (none from A to B), `heal A B`, `heal`; `all` may stand for A or B. Each is answered with
+    /// `done` or `error: WHY`. What is held back comes when the network is healed.
+    Links {
+        /// A line for each link: LISTEN FROM TO TARGET, where LISTEN and TARGET are addresses with ports.
+        plan: PathBuf,
+        /// Where orders come.
+        #[arg(long, value_name = "ADDRESS")]
+        control: SocketAddr,
+    },
     /// Writes completions for a shell.
     Completions {
         /// Which shell.
@@ -192,6 +207,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Report { result, out, junit } => {
             pages::report(&result, out.as_deref(), junit.as_deref())
         }
+        Command::Links { plan, control } => links(&plan, control),
         Command::Merge { results, out } => merge(&results, &out),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -279,6 +295,20 @@ fn scenario(options: &ScenarioOptions) -> anyhow::Result<ExitCode> {
             writeln!(to, "{name:<16} {}", scenario.about)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs until it is ended.
+fn links(plan: &Path, control: SocketAddr) -> anyhow::Result<ExitCode> {
+    let plan = std::fs::read_to_string(plan).with_context(|| plan.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let links = Links::open(&plan).await?;
+        let control = TcpListener::bind(control).await?;
+        links.obey(control).await
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

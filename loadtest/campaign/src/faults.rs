@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::between::Between;
 use crate::cluster::{Act, Role};
+use crate::parting::{Pair, Ways};
 use crate::schedule::{Deed, Track};
 
 /// What happens, and how often. A kind without a table does not happen.
@@ -118,6 +119,17 @@ impl Faults {
         self.members.is_some()
     }
 
+    /// Leaves out what takes a network that can be cut; whether there was any of it.
+    pub fn keep_whole(&mut self) -> bool {
+        let Some(members) = &mut self.members else {
+            return false;
+        };
+        let some = !(members.partition.is_empty() && members.one_way.is_empty());
+        members.partition.clear();
+        members.one_way.clear();
+        some
+    }
+
     /// Whether there has to be one process.
     pub fn needs_process(&self) -> bool {
         let process = |kind: &Kind| matches!(kind.deed.track(), Track::Machine | Track::Process);
@@ -160,12 +172,16 @@ impl Faults {
 
 /// What happens to members of a cluster, by role: `[faults.members.kill.router]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Members {
     /// Redis forgets everything.
     pub flush: Option<Stops>,
     /// SIGKILL, and a start.
     pub kill: BTreeMap<Role, Kills>,
+    /// No bytes pass from one of two to the other, or from the other to the one.
+    pub one_way: BTreeMap<Pair, Stops>,
+    /// No bytes pass between two.
+    pub partition: BTreeMap<Pair, Stops>,
     /// SIGSTOP, and SIGCONT.
     pub pause: BTreeMap<Role, Stops>,
     /// SIGTERM, an orderly end, and a start.
@@ -187,6 +203,16 @@ impl Members {
         let flush = self.flush.iter();
         let flush =
             flush.map(|it| Kind::new(it.weight, Deed::Member(Act::Flush, Role::Redis), it.time));
+        let parted = |ways, of: &BTreeMap<Pair, Stops>| -> Vec<Kind> {
+            let kind = |(pair, it): (&Pair, &Stops)| {
+                Kind::new(it.weight, Deed::Parted(*pair, ways), it.time)
+            };
+            of.iter().map(kind).collect()
+        };
+        let parted = [
+            parted(Ways::Both, &self.partition),
+            parted(Ways::One, &self.one_way),
+        ];
         let ends = [
             kills(Act::Kill, &self.kill),
             kills(Act::Restart, &self.restart),
@@ -195,6 +221,7 @@ impl Members {
             .flatten()
             .chain(pauses)
             .chain(flush)
+            .chain(parted.into_iter().flatten())
             .collect()
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Act, Role};
 use crate::conduct::Tools;
-use crate::proxy::Weather;
+use crate::parting::{Pair, Parting, Ways};
+use crate::proxy::{Held, Weather};
 use crate::report::Seen;
 use crate::schedule::{Deed, Round, Strike, Track};
 
@@ -98,6 +99,10 @@ impl Field<'_> {
         if let Deed::Member(act, role) = strike.deed {
             back = self.strike_member(strike, act, role).await?;
             return Ok(back);
+        }
+        if let Deed::Parted(pair, ways) = strike.deed {
+            self.part(strike, (pair, ways)).await?;
+            return Ok(None);
         }
         if strike.deed.track() == Track::Process {
             let process = self.process.as_ref().context("there is no process")?;
@@ -182,6 +187,19 @@ impl Field<'_> {
         Ok(back)
     }
 
+    /// Two members of a cluster, or one and all that it reaches.
+    async fn part(&self, strike: &Strike, whom: (Pair, Ways)) -> anyhow::Result<()> {
+        let cluster = self.tools.cluster.context("there is no cluster")?;
+        let parting = Parting::draw(whom, strike.member, cluster)?;
+        let kind = strike.deed.name();
+        self.tell_of(kind, &parting.target, true);
+        cluster.order(&parting.begin).await?;
+        sleep(strike.lasts).await;
+        cluster.order(&parting.end).await?;
+        self.tell_of(kind, &parting.target, false);
+        Ok(())
+    }
+
     async fn strike_around(&self, strike: &Strike) -> anyhow::Result<()> {
         let (within, lasts) = (strike.lasts, strike.lasts);
         match strike.deed {
@@ -203,19 +221,17 @@ impl Field<'_> {
                 sleep(within + lingers).await;
             }
             Deed::Delay(loss) => {
-                let delay = strike.by;
-                let parted = false;
                 self.weather(Weather {
-                    delay,
+                    delay: strike.by,
                     loss,
-                    parted,
+                    held: Held::default(),
                 })?;
                 sleep(lasts).await;
                 self.weather(Weather::default())?;
             }
             Deed::Partition => {
                 self.weather(Weather {
-                    parted: true,
+                    held: Held::ALL,
                     ..Weather::default()
                 })?;
                 sleep(lasts).await;
@@ -239,7 +255,12 @@ impl Field<'_> {
                 sleep(lasts).await;
                 preload.slow_sync(Duration::ZERO)?;
             }
-            Deed::BrokenSync | Deed::Kill | Deed::Member(..) | Deed::Restart | Deed::Stop => {}
+            Deed::BrokenSync
+            | Deed::Kill
+            | Deed::Member(..)
+            | Deed::Parted(..)
+            | Deed::Restart
+            | Deed::Stop => {}
         }
         Ok(())
     }

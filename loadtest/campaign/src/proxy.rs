@@ -1,7 +1,8 @@
-//! The network between clients and the process, which can be slow, lossy, or gone for a while.
+//! A network, which can be slow, lossy, or gone for a while, also one way.
 //!
 //! TCP connections are carried byte by byte, each from the address from which it came. What comes while a
-//! partition lasts is held back and comes after it; nobody is told of it.
+//! partition lasts is held back and comes after it, as TCP sends it again; nobody is told of it. A new
+//! connection takes both ways: its handshake goes forth and back.
 //!
 //! **Invariants**
 //! - Bytes keep their order and none is lost: a segment that a network loses is sent again by TCP, so what
@@ -12,8 +13,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rand::Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -34,8 +36,39 @@ pub(crate) struct Weather {
     pub(crate) delay: Duration,
     /// Share of the chunks that are lost once, 0 to 1.
     pub(crate) loss: f64,
+    /// What does not come through.
+    pub(crate) held: Held,
+}
+
+/// Which ways are closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// From who connected.
+    pub(crate) forth: bool,
+    /// To who connected.
+    pub(crate) back: bool,
+}
+
+/// Where bytes go on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Back,
+    Forth,
+}
+
+impl Held {
     /// Nothing comes through.
-    pub(crate) parted: bool,
+    pub(crate) const ALL: Self = Self {
+        forth: true,
+        back: true,
+    };
+
+    const fn holds(self, way: Way) -> bool {
+        match way {
+            Way::Back => self.back,
+            Way::Forth => self.forth,
+        }
+    }
 }
 
 /// See the module. Dropping it breaks all connections.
@@ -54,7 +87,15 @@ impl Proxy {
     /// # Errors
     /// If it cannot listen.
     pub async fn start(targets: Vec<SocketAddr>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::listen((Ipv4Addr::LOCALHOST, 0).into(), targets).await
+    }
+
+    /// The same, on an address.
+    ///
+    /// # Errors
+    /// If it cannot listen there.
+    pub(crate) async fn listen(at: SocketAddr, targets: Vec<SocketAddr>) -> io::Result<Self> {
+        let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::default());
         let mut accepting = JoinSet::new();
@@ -105,7 +146,12 @@ async fn connection(
     (from, targets): (SocketAddr, Vec<SocketAddr>),
     weather: watch::Receiver<Weather>,
 ) {
-    if !through(&weather).await {
+    if !through(&weather, &[Way::Forth, Way::Back]).await {
+        return;
+    }
+    // Of who gave up meanwhile the other side never hears.
+    let ready = client.ready(Interest::READABLE).now_or_never();
+    if ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed())) {
         return;
     }
     // A process that is down refuses, and the client sees its connection end.
@@ -128,8 +174,8 @@ async fn connection(
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     tokio::join!(
-        carry(from_client, to_server, weather.clone()),
-        carry(from_server, to_client, weather),
+        carry(from_client, to_server, (Way::Forth, weather.clone())),
+        carry(from_server, to_client, (Way::Back, weather)),
     );
 }
 
@@ -145,12 +191,17 @@ async fn connect(from: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> 
 }
 
 /// Waits until bytes come through; false if the proxy is over.
-async fn through(weather: &watch::Receiver<Weather>) -> bool {
+async fn through(weather: &watch::Receiver<Weather>, ways: &[Way]) -> bool {
     let mut weather = weather.clone();
-    weather.wait_for(|weather| !weather.parted).await.is_ok()
+    let open = |weather: &Weather| !ways.iter().any(|way| weather.held.holds(*way));
+    weather.wait_for(open).await.is_ok()
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, weather: watch::Receiver<Weather>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    (way, weather): (Way, watch::Receiver<Weather>),
+) {
     let (queue, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS);
     let seen = weather.clone();
     let read = async move {
@@ -170,12 +221,12 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, weather: watch::
     let write = async move {
         while let Some((at, chunk)) = under_way.recv().await {
             sleep_until(at).await;
-            if !through(&weather).await || to.write_all(&chunk).await.is_err() {
+            if !through(&weather, &[way]).await || to.write_all(&chunk).await.is_err() {
                 return;
             }
         }
         // An end is on its way as bytes are. The other side may be gone already.
-        if through(&weather).await {
+        if through(&weather, &[way]).await {
             let _gone = to.shutdown().await;
         }
     };
@@ -219,7 +270,7 @@ mod tests {
                 proxy.set(Weather {
                     delay: Duration::from_millis(if number % 3 == 0 { 5 } else { 0 }),
                     loss: if number % 10 == 0 { 1.0 } else { 0.0 },
-                    parted: false,
+                    held: Held::default(),
                 });
                 to.write_all(part).await.unwrap();
             }
@@ -238,7 +289,7 @@ mod tests {
         client.write_all(b"a").await.unwrap();
         client.read_exact(&mut byte).await.unwrap();
         let parted = Weather {
-            parted: true,
+            held: Held::ALL,
             ..Weather::default()
         };
         proxy.set(parted);
@@ -251,12 +302,75 @@ mod tests {
         assert_eq!(&byte, b"b");
     }
 
+    /// Whether a byte comes back.
+    async fn answered(client: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_millis(100), client.read_exact(&mut byte));
+        matches!(read.await, Ok(Ok(_)))
+    }
+
+    #[tokio::test]
+    async fn a_way_that_is_closed_holds_its_bytes_and_lets_the_others_pass() {
+        let (proxy, mut client, _tasks) = echo().await;
+        client.write_all(b"a").await.unwrap();
+        assert!(answered(&mut client).await);
+        let held = |forth, back| Weather {
+            held: Held { forth, back },
+            ..Weather::default()
+        };
+        proxy.set(held(false, true));
+        client.write_all(b"b").await.unwrap();
+        assert!(!answered(&mut client).await, "its answer is held back");
+        // What went forth before is back at once when only the way forth is closed.
+        proxy.set(held(true, false));
+        assert!(answered(&mut client).await);
+        client.write_all(b"c").await.unwrap();
+        assert!(!answered(&mut client).await, "it is held back itself");
+        proxy.set(Weather::default());
+        assert!(answered(&mut client).await);
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_takes_both_ways_and_one_that_was_given_up_is_never_made() {
+        for held in [
+            Held {
+                forth: true,
+                back: false,
+            },
+            Held {
+                forth: false,
+                back: true,
+            },
+        ] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let proxy = Proxy::start(vec![listener.local_addr().unwrap()])
+                .await
+                .unwrap();
+            proxy.set(Weather {
+                held,
+                ..Weather::default()
+            });
+            let mut gone = TcpStream::connect(proxy.address()).await.unwrap();
+            gone.write_all(b"gone").await.unwrap();
+            let mut waits = TcpStream::connect(proxy.address()).await.unwrap();
+            waits.write_all(b"here").await.unwrap();
+            drop(gone);
+            let early = tokio::time::timeout(Duration::from_millis(100), listener.accept());
+            assert!(early.await.is_err());
+            proxy.set(Weather::default());
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut said = [0; 4];
+            socket.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"here");
+        }
+    }
+
     #[test]
     fn a_loss_costs_a_retransmission() {
         let mut weather = Weather {
             delay: Duration::from_millis(30),
             loss: 1.0,
-            parted: false,
+            held: Held::default(),
         };
         assert_eq!(takes(weather), Duration::from_millis(230));
         weather.loss = 0.0;

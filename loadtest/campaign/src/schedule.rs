@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use crate::cluster::{self, Act, Role};
 use crate::faults::{Faults, Kind};
 use crate::file::Campaign;
+use crate::parting::{Pair, Ways};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub enum Deed {
     Kill,
     /// Something is done to a member of a cluster.
     Member(Act, Role),
+    /// Nothing passes between two members of a cluster.
+    Parted(Pair, Ways),
     /// Nothing passes between clients and the process.
     Partition,
     /// SIGTERM and an orderly end; a start when it is over.
@@ -55,9 +58,10 @@ pub(crate) enum Track {
     Services,
     Brokers,
     Hints,
+    Links,
 }
 
-const TRACKS: [Track; 9] = [
+const TRACKS: [Track; 10] = [
     Track::Clients,
     Track::Machine,
     Track::Network,
@@ -67,6 +71,7 @@ const TRACKS: [Track; 9] = [
     Track::Services,
     Track::Brokers,
     Track::Hints,
+    Track::Links,
 ];
 
 impl Deed {
@@ -79,6 +84,7 @@ impl Deed {
             Self::FullDisk => "full-disk",
             Self::Kill => "kill",
             Self::Member(act, role) => cluster::name(act, role),
+            Self::Parted(pair, ways) => pair.name(ways),
             Self::Partition => "partition",
             Self::Restart => "restart",
             Self::Skew => "skew",
@@ -99,6 +105,7 @@ impl Deed {
             Self::Member(_, Role::Identity | Role::Push) => Track::Services,
             Self::Member(_, Role::Broker) => Track::Brokers,
             Self::Member(_, Role::Redis) => Track::Hints,
+            Self::Parted(..) => Track::Links,
         }
     }
 
@@ -124,7 +131,7 @@ pub struct Strike {
     pub by: Duration,
     /// Whether a clock is behind by that, and not ahead.
     pub behind: bool,
-    /// Which of the members of a role, counted around; else zero.
+    /// Which of the members of a role, counted around, or which two; else zero.
     pub member: u32,
 }
 
@@ -179,7 +186,7 @@ fn sequence(campaign: &Campaign, kinds: &[Kind], rng: &mut StdRng) -> Vec<Strike
             by,
             behind: deed == Deed::Skew && rng.random(),
             member: match deed {
-                Deed::Member(..) => rng.random(),
+                Deed::Member(..) | Deed::Parted(..) => rng.random(),
                 _ => 0,
             },
         });

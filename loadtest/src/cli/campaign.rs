@@ -86,7 +86,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let local = tokio::task::LocalSet::new();
     let conducted = async {
         match whole {
-            Some(cluster) => Box::pin(over_cluster(&campaign, scenario, run, &out, cluster)).await,
+            Some(cluster) => Box::pin(over_cluster(campaign, scenario, run, &out, cluster)).await,
             None => Box::pin(conduct(&campaign, scenario, run, &out)).await,
         }
     };
@@ -139,7 +139,7 @@ fn misplaced(campaign: &Campaign, is_cluster: bool) -> Option<&'static str> {
 
 /// A campaign over a cluster that runs, and goes on running.
 async fn over_cluster(
-    campaign: &Campaign,
+    mut campaign: Campaign,
     mut scenario: Scenario,
     run: String,
     out: &Path,
@@ -148,13 +148,19 @@ async fn over_cluster(
     let mut to = io::stdout();
     let cluster = Cluster::find(control).await?;
     let layout = Layout::read(&folder)?;
+    if !cluster.is_linked() && campaign.faults.keep_whole() {
+        writeln!(
+            to,
+            "NO PARTITIONS between members: they reach each other directly, not over links that can be cut"
+        )?;
+    }
     let enlisted = enlist_at(&layout, &mut scenario, &folder, &cluster);
     let (_hosts, accounts) = enlisted.await?;
     // What stands before connection nodes: a client that loses one comes back at another.
     let proxy = Proxy::start(layout.xmpp()).await?;
     scenario.target.address = Some(proxy.address());
     let order = Order {
-        campaign,
+        campaign: &campaign,
         scenario: &scenario,
         accounts,
         sealing: Some(Arc::new(Signal)),
