@@ -4,6 +4,7 @@ mod campaign;
 mod judged;
 mod pages;
 mod scenarios;
+mod times;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -119,6 +120,14 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         control: SocketAddr,
     },
+    /// Says what the faults of a campaign cost its clients: how long until sessions and messages went on.
+    Times {
+        /// The folder of its histories, `events` in that of the campaign.
+        folder: PathBuf,
+        /// Writes all spans as JSON to this file, in nanoseconds.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Writes completions for a shell.
     Completions {
         /// Which shell.
@@ -209,6 +218,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Links { plan, control } => links(&plan, control),
         Command::Merge { results, out } => merge(&results, &out),
+        Command::Times { folder, json } => times::times(&folder, json.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -36,7 +36,8 @@ pub enum Role {
 }
 
 /// What is done to a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Act {
     /// It forgets everything and goes on.
     Flush,

@@ -25,6 +25,9 @@ pub struct Faults {
     /// gaps of its own; else one follows another.
     #[serde(default)]
     pub overlap: bool,
+    /// Members of a cluster fail in this order in each round, and nothing is drawn but spans.
+    #[serde(default)]
+    pub turns: Vec<Turn>,
     /// Syncs fail, and the process has to end; then it is started again.
     pub broken_sync: Option<Kills>,
     /// Connections break.
@@ -116,7 +119,7 @@ impl Faults {
 
     /// Whether there has to be a cluster.
     pub const fn needs_cluster(&self) -> bool {
-        self.members.is_some()
+        self.members.is_some() || !self.turns.is_empty()
     }
 
     /// Leaves out what takes a network that can be cut; whether there was any of it.
@@ -139,6 +142,14 @@ impl Faults {
     /// The first value that makes no sense, and why.
     pub(crate) fn wrong(&self) -> Option<(String, &'static str)> {
         let kinds = self.kinds();
+        if !self.turns.is_empty() {
+            let what = "take their turns, or are drawn by kind: not both";
+            let both = !kinds.is_empty();
+            let idle = self.turns.iter().any(|turn| turn.times == 0);
+            let idle = idle.then_some("times: must be at least 1");
+            let wrong = both.then_some(what).or(idle);
+            return wrong.map(|what| ("faults.turns".to_owned(), what));
+        }
         if kinds.is_empty() {
             let what = "name at least one kind, as faults.kill";
             return Some(("faults".to_owned(), what));
@@ -158,11 +169,6 @@ impl Faults {
                 }
                 Deed::Delay(loss) if !(0.0..1.0).contains(&loss) => {
                     Some((key("loss"), "must be at least 0, and below 1"))
-                }
-                Deed::Member(Act::Restart, Role::Broker | Role::Redis) => {
-                    let what =
-                        "is killed or paused: it has no end in order that would tell anything";
-                    Some(("faults.members.restart".to_owned(), what))
                 }
                 _ => None,
             }
@@ -242,6 +248,21 @@ impl Kind {
             ..self
         }
     }
+}
+
+/// A fault that has its turn.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// What is done.
+    pub act: Act,
+    /// To a member of which role: another one each time.
+    pub role: Role,
+    /// How often, one after the other.
+    #[serde(default = "one")]
+    pub times: u32,
+    /// From an end to the start, or for how long it is so.
+    pub time: Between,
 }
 
 /// Connections break at the clients, without a goodbye.

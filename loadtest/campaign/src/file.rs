@@ -26,7 +26,7 @@ pub struct Campaign {
     pub seed: u64,
     /// Rounds of faults; each ends healed.
     pub rounds: u32,
-    /// Length of a round, beside what restarts take.
+    /// Length of a round, beside what restarts take; where faults take turns, it is as long as they take.
     #[serde(with = "span")]
     pub round: Duration,
     /// Load before the first fault: ten seconds or more give latency something to come back to.
@@ -236,6 +236,6 @@ mod tests {
             );
             seen += 1;
         }
-        assert_eq!(seen, 5);
+        assert_eq!(seen, 7);
     }
 }

@@ -26,7 +26,7 @@ mod schedule;
 pub use between::Between;
 pub use cluster::{Act, Cluster, Role};
 pub use conduct::{Order, Tools, run};
-pub use faults::{Cuts, Delays, Faults, Kills, Members, Shifts, Stops, Zombies};
+pub use faults::{Cuts, Delays, Faults, Kills, Members, Shifts, Stops, Turn, Zombies};
 pub use file::{Campaign, Source};
 pub use links::Links;
 pub use parting::{Pair, Ways};

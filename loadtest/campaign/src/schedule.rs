@@ -5,8 +5,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::between::Between;
 use crate::cluster::{self, Act, Role};
-use crate::faults::{Faults, Kind};
+use crate::faults::{Faults, Kind, Turn};
 use crate::file::Campaign;
 use crate::parting::{Pair, Ways};
 
@@ -142,8 +143,27 @@ pub type Round = Vec<Vec<Strike>>;
 pub fn schedule(campaign: &Campaign, seed: u64) -> Vec<Round> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..campaign.rounds)
-        .map(|_| round(campaign, &mut rng))
+        .map(|number| match &*campaign.faults.turns {
+            [] => round(campaign, &mut rng),
+            turns => vec![in_turn(turns, campaign.faults.gap, number, &mut rng)],
+        })
         .collect()
+}
+
+/// Everybody's turn; in each round at other members.
+fn in_turn(turns: &[Turn], gap: Between, round: u32, rng: &mut StdRng) -> Vec<Strike> {
+    let times = turns
+        .iter()
+        .flat_map(|turn| (0..turn.times).map(move |time| (turn, time)));
+    let strike = |(turn, time): (&Turn, u32)| Strike {
+        gap: gap.draw(rng),
+        deed: Deed::Member(turn.act, turn.role),
+        lasts: turn.time.draw(rng),
+        by: Duration::ZERO,
+        behind: false,
+        member: round.wrapping_mul(turn.times).wrapping_add(time),
+    };
+    times.map(strike).collect()
 }
 
 fn round(campaign: &Campaign, rng: &mut StdRng) -> Round {
@@ -287,6 +307,49 @@ mod tests {
             }
         }
         assert!(ahead > 10 && behind > 10, "{ahead} ahead, {behind} behind");
+    }
+
+    #[test]
+    fn turns_come_in_order_and_go_through_the_members() {
+        let text = "rounds = 2\nround = '5s'\n[load]\nscenario = 'pairs'\n[faults]\ngap = '1s'\n\
+             [[faults.turns]]\nact = 'restart'\nrole = 'router'\ntimes = 3\ntime = '0s'\n\
+             [[faults.turns]]\nact = 'kill'\nrole = 'broker'\ntime = '2s'\n";
+        let campaign = Campaign::parse("turns", text).unwrap();
+        assert!(campaign.faults.needs_cluster() && !campaign.faults.needs_process());
+        let told = |strikes: &[Strike]| -> Vec<_> {
+            let one = |it: &Strike| (it.deed.name(), it.member, it.lasts.as_secs());
+            strikes.iter().map(one).collect()
+        };
+        let rounds = schedule(&campaign, 1);
+        let wanted = [
+            [
+                ("restart-router", 0, 0),
+                ("restart-router", 1, 0),
+                ("restart-router", 2, 0),
+                ("kill-broker", 0, 2),
+            ],
+            [
+                ("restart-router", 3, 0),
+                ("restart-router", 4, 0),
+                ("restart-router", 5, 0),
+                ("kill-broker", 1, 2),
+            ],
+        ];
+        for (round, wanted) in rounds.iter().zip(wanted) {
+            assert_eq!(round.len(), 1);
+            assert_eq!(told(&round[0]), wanted);
+        }
+        for (wrong, said) in [
+            ("times = 3", "must be at least 1"),
+            ("[faults]\n", "not both"),
+        ] {
+            let with = match said {
+                "not both" => "[faults]\ncut = {}\n",
+                _ => "times = 0",
+            };
+            let error = Campaign::parse("turns", &text.replace(wrong, with)).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod id;
 mod line;
 mod read;
 mod render;
+mod times;
 mod verdict;
 mod write;
 
@@ -26,6 +27,7 @@ pub use id::{Device, Digest, Id};
 pub use line::{Header, Line, SCHEMA};
 pub use read::{Ending, ReadError, Reader, files};
 pub use render::render;
+pub use times::{OfFault, Times, percentile, times};
 pub use verdict::{
     Counts, FileSeen, Finding, Minimums, Outcome, RULES, Rule, Tally, Verdict, Witness,
 };
