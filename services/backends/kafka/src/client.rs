@@ -231,6 +231,11 @@ pub(crate) fn producer(settings: &Settings) -> Result<ClientConfig, OpenError> {
             "queue.buffering.max.kbytes",
             (settings.queue.get() / 512).to_string(),
         );
+    #[cfg(feature = "mutants")]
+    if entente_core::mutant::is(entente_core::mutant::Mutant::AckBeforeDurable) {
+        // Time to die before what was told of is sent.
+        config.set("linger.ms", "300");
+    }
     Ok(config)
 }
 
