@@ -158,6 +158,8 @@ impl Links {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use tokio::task::JoinSet;
+
     use super::*;
 
     /// A listener, and a line of a plan for a link to it.
@@ -184,7 +186,8 @@ mod tests {
         let links = Links::open(&(first + &second)).await.unwrap();
         let control = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let door = control.local_addr().unwrap();
-        let obeying = tokio::spawn(links.obey(control));
+        let mut obeying = JoinSet::new();
+        obeying.spawn(links.obey(control));
         let mut near = TcpStream::connect(at).await.unwrap();
         let (mut far, _) = r2.accept().await.unwrap();
         let short = Duration::from_millis(100);
@@ -221,7 +224,7 @@ mod tests {
                 }
             }
         }
-        obeying.abort();
+        obeying.shutdown().await;
     }
 
     #[tokio::test]

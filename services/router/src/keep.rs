@@ -60,7 +60,7 @@ impl Keeper {
                 () = away => return,
             }
             self.ground.held.taking(shard);
-            let served = self.serve(&mut assigned, nonce).await;
+            let served = Box::pin(self.serve(&mut assigned, nonce)).await;
             // It was said on streams that ended with the owner: what matters of it edges say again.
             while self.inlets.batches.try_recv().is_ok() {}
             let pause = match served {

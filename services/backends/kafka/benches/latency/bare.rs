@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entente_core::SealKey;
 use entente_kafka::{KafkaLog, TopicRules};
@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use crate::figures::Figures;
 use crate::{Due, Plan, due_of, wait_for};
@@ -21,7 +22,7 @@ use crate::{Due, Plan, due_of, wait_for};
 const LAST: Duration = Duration::from_secs(30);
 
 /// A producer and a consumer of one topic.
-pub struct Bare {
+pub(crate) struct Bare {
     topic: String,
     producer: ThreadedProducer<Reports>,
     consumer: Arc<BaseConsumer>,
@@ -44,7 +45,7 @@ impl ProducerContext for Reports {
 }
 
 impl Bare {
-    pub fn open(plan: &Plan) -> Self {
+    pub(crate) fn open(plan: &Plan) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let rules = TopicRules::of_log(&plan.settings, "bare", plan.partitions);
         // Opened to have the topic made as those of the log are.
@@ -81,7 +82,7 @@ impl Bare {
         }
     }
 
-    pub fn run(&mut self, plan: &Plan, dues: &[Due]) -> Figures {
+    pub(crate) fn run(&mut self, plan: &Plan, dues: &[Due]) -> Figures {
         let begin = Instant::now();
         let (count, ends) = (dues.len(), Arc::new(AtomicBool::new(false)));
         let (consumer, ended) = (Arc::clone(&self.consumer), Arc::clone(&ends));

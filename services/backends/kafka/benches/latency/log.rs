@@ -1,7 +1,7 @@
 //! The same through the log, as an owner of each partition uses it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use entente_core::{Offset, SealKey};
@@ -9,6 +9,7 @@ use entente_kafka::{KafkaLog, TopicRules};
 use entente_log::Log;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::figures::Figures;
 use crate::{Due, Plan, due_of, wait_for};
@@ -19,14 +20,14 @@ const READ_BYTES: usize = 256 * 1024;
 const LAST: Duration = Duration::from_secs(30);
 
 /// A log, and how far each partition was read.
-pub struct ThroughLog {
+pub(crate) struct ThroughLog {
     runtime: Runtime,
     log: Arc<KafkaLog>,
     places: Vec<Offset>,
 }
 
 impl ThroughLog {
-    pub fn open(plan: &Plan) -> Self {
+    pub(crate) fn open(plan: &Plan) -> Self {
         let runtime = Runtime::new().unwrap();
         let rules = TopicRules::of_log(&plan.settings, "log", plan.partitions);
         let log = KafkaLog::open(&plan.settings, &rules, SealKey::new(&[7; 32]));
@@ -39,7 +40,7 @@ impl ThroughLog {
         }
     }
 
-    pub fn run(&mut self, plan: &Plan, dues: &[Due]) -> Figures {
+    pub(crate) fn run(&mut self, plan: &Plan, dues: &[Due]) -> Figures {
         let begin = Instant::now();
         let mut readers = JoinSet::new();
         for (partition, place) in (0..).zip(&self.places) {

@@ -4,11 +4,13 @@
 //! is the same load through [`KafkaLog`]. Both are open loops with the same arrivals, in turns, on topics of
 //! their own; latencies count from when a record was due.
 //!
-//! `cargo bench -p entente-kafka --features client --bench latency -- [NAME=VALUE]..`, with
-//! `ENTENTE_KAFKA` as `ops/kafka env` prints it; names and defaults are those of `Plan`.
+//! `cargo bench -p entente-kafka --features client --bench latency -- brokers=127.0.0.1:19092 [NAME=VALUE]..`;
+//! names and defaults are those of `Plan`, the others those of a log's URL, such as `linger=0ms`.
 #![expect(
-    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::unwrap_used,
     reason = "a program for people: it prints figures and stops at an error"
 )]
 
@@ -16,11 +18,12 @@ mod bare;
 mod figures;
 mod log;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entente_kafka::Settings;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 use crate::figures::Figures;
 
@@ -48,7 +51,7 @@ struct Due {
 
 impl Plan {
     fn from_arguments() -> Self {
-        let brokers = std::env::var("ENTENTE_KAFKA").expect("ENTENTE_KAFKA: see ops/kafka env");
+        let mut brokers = None;
         let prefix = format!("latency-{:08x}", rand::random::<u32>());
         let mut plan = Self {
             settings: Settings::new(Vec::new(), String::new()),
@@ -63,16 +66,17 @@ impl Plan {
         for argument in std::env::args().skip(1).filter(|each| each != "--bench") {
             let (name, value) = argument.split_once('=').expect("NAME=VALUE");
             match name {
+                "brokers" => brokers = Some(value.to_owned()),
                 "rate" => plan.rate = value.parse().unwrap(),
                 "seconds" => plan.seconds = value.parse().unwrap(),
                 "warm" => plan.warm = value.parse().unwrap(),
                 "rounds" => plan.rounds = value.parse().unwrap(),
                 "bytes" => plan.bytes = value.parse().unwrap(),
                 "partitions" => plan.partitions = value.parse().unwrap(),
-                // Of the log's URL, such as linger=0ms.
                 _ => query = format!("{query}&{argument}"),
             }
         }
+        let brokers = brokers.expect("brokers=HOST:PORT,.. as `ops/kafka env` has them");
         let url = format!("kafka://{brokers}/{prefix}?{query}");
         plan.settings = Settings::from_url(&url).unwrap();
         plan
