@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use entente_core::{AccountId, Timestamp};
+use entente_core::{AccountId, Timestamp, TraceContext};
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -22,6 +22,28 @@ use crate::consume::{Wake, WakeId};
 /// into it: users are woken soon, and not at once.
 const CATCH_UP: Duration = Duration::from_secs(300);
 
+/// Sampled messages of which one pending wake-up knows: the first is the parent of its requests,
+/// the others are links. More leave a trace that ends where the wake-up joined.
+const MAX_CAUSES: usize = 4;
+
+/// The sampled messages that a wake-up is for, in memory only: a restart forgets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Causes([Option<TraceContext>; MAX_CAUSES]);
+
+impl Causes {
+    fn add(&mut self, trace: Option<TraceContext>) {
+        if let (Some(trace), Some(place)) = (trace, self.0.iter_mut().find(|each| each.is_none())) {
+            *place = Some(trace);
+        }
+    }
+
+    /// The first, and the others.
+    pub(crate) fn split(self) -> (Option<TraceContext>, impl Iterator<Item = TraceContext>) {
+        let mut all = self.0.into_iter().flatten();
+        (all.next(), all)
+    }
+}
+
 /// A pending wake-up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Intent {
@@ -31,15 +53,23 @@ pub(crate) struct Intent {
     pub(crate) attempts: u32,
     pub(crate) due: Instant,
     flight: Flight,
+    causes: Causes,
     /// Whether a row of it may be in the store.
     pub(crate) stored: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Flight {
-    Again(Wake),
+    Again(Wake, Causes),
     No,
     Yes,
+}
+
+impl Flight {
+    fn again(wake: Wake, mut causes: Causes) -> Self {
+        causes.add(wake.trace);
+        Self::Again(wake, causes)
+    }
 }
 
 impl Intent {
@@ -50,6 +80,7 @@ impl Intent {
             attempts: 0,
             due,
             flight: Flight::No,
+            causes: Causes([None; MAX_CAUSES]),
             stored: false,
         }
     }
@@ -65,6 +96,7 @@ pub(crate) struct Attempt {
     pub(crate) account: AccountId,
     pub(crate) id: WakeId,
     pub(crate) is_retry: bool,
+    pub(crate) causes: Causes,
 }
 
 /// What became of an offered wake-up.
@@ -124,8 +156,12 @@ impl Lane {
             intent.since = intent.since.max(wake.at);
             match intent.flight {
                 // It gets the whole age and count of a new one.
-                Flight::No => intent.attempts = intent.attempts.min(1),
-                Flight::Again(_) | Flight::Yes => intent.flight = Flight::Again(wake),
+                Flight::No => {
+                    intent.attempts = intent.attempts.min(1);
+                    intent.causes.add(wake.trace);
+                }
+                Flight::Yes => intent.flight = Flight::again(wake, Causes::default()),
+                Flight::Again(_, causes) => intent.flight = Flight::again(wake, causes),
             }
             return Offer::Joined;
         }
@@ -133,7 +169,9 @@ impl Lane {
             self.spilled = true;
             return Offer::Spilled;
         }
-        self.hold(wake.account, Intent::new(wake.id, wake.at, now));
+        let mut intent = Intent::new(wake.id, wake.at, now);
+        intent.causes.add(wake.trace);
+        self.hold(wake.account, intent);
         Offer::Held
     }
 
@@ -176,6 +214,7 @@ impl Lane {
                 account: key.1,
                 id: intent.id,
                 is_retry,
+                causes: intent.causes,
             });
         }
         None
@@ -203,6 +242,9 @@ impl Lane {
         if let Some(mut intent) = self.intents.remove(&account) {
             intent.attempts = intent.attempts.saturating_add(u32::from(counts));
             intent.due = due;
+            if let Flight::Again(_, causes) = intent.flight {
+                causes.0.iter().for_each(|each| intent.causes.add(*each));
+            }
             intent.flight = Flight::No;
             self.hold(account, intent);
         }
@@ -212,8 +254,9 @@ impl Lane {
     pub(crate) fn retire(&mut self, account: AccountId, again: Instant) -> Option<Intent> {
         let intent = self.intents.remove(&account)?;
         self.queue(intent.is_retry()).remove(&(intent.due, account));
-        if let Flight::Again(wake) = intent.flight {
+        if let Flight::Again(wake, causes) = intent.flight {
             let mut next = Intent::new(wake.id, wake.at, again);
+            next.causes = causes;
             next.stored = intent.stored;
             self.hold(account, next);
         }

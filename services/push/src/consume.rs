@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use entente_core::{AccountId, Counter, SealKey, ShardId, Timestamp};
+use entente_core::{AccountId, Counter, SealKey, ShardId, Timestamp, TraceContext};
 use entente_log::{LogError, Record, Tail};
 use entente_shard::{RecordError, WakeUp};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ pub(crate) struct Wake {
     pub(crate) at: Timestamp,
     pub(crate) source: ShardId,
     pub(crate) counter: Counter,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Opens a record.
@@ -48,6 +49,7 @@ pub(crate) fn open(record: &Record, seal: &SealKey) -> Result<Wake, RecordError>
         at: record.appended,
         source: wake.source,
         counter: wake.counter,
+        trace: wake.trace,
     })
 }
 

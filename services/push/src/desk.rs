@@ -17,6 +17,7 @@ use std::time::Duration;
 use entente_core::{AccountId, Offset, PartnerId, SealKey, ShardId, Timestamp};
 use entente_log::{Log, LogError, Record, Tail};
 use entente_shard::{StateStore, StoreError};
+use entente_trace::{Open, Stage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
@@ -178,13 +179,17 @@ impl Desk {
     }
 
     fn offer(&mut self, record: &Record) -> &'static str {
-        let Ok(wake) = consume::open(record, &self.ground.seal) else {
+        let Ok(mut wake) = consume::open(record, &self.ground.seal) else {
             return RecordRead::BROKEN;
         };
         if !self.seen.entry(wake.source).or_default().take(wake.counter) {
             return "repeated";
         }
         self.dirty.sources.insert(wake.source);
+        let tracer = &self.ground.dispatcher.tracer;
+        let span = tracer.child(wake.trace, Stage::Consume, Some(wake.source));
+        // What is sent for it goes on from here.
+        wake.trace = span.as_ref().map(Open::context);
         let (account, partner) = (wake.account, wake.account.partner());
         let (now, most) = (Instant::now(), self.ground.config.max_held);
         let outcome = match self.lane(partner).offer(wake, now, most) {
@@ -200,6 +205,9 @@ impl Desk {
         };
         self.dirty.accounts.insert(account);
         self.schedule(partner);
+        if let Some(span) = span {
+            span.done();
+        }
         outcome
     }
 
@@ -215,7 +223,7 @@ impl Desk {
                 self.in_flight += 1;
                 let dispatcher = self.ground.dispatcher.clone();
                 self.work.spawn(async move {
-                    let (answer, took) = dispatcher.attempt(attempt.account, attempt.id).await;
+                    let (answer, took) = dispatcher.attempt(attempt).await;
                     Done::Sent(attempt, answer, took)
                 });
             }

@@ -14,10 +14,12 @@ use bytes::Bytes;
 use entente_core::{AccountId, PartnerId, Timestamp};
 use entente_egress::{Base, Http, Request};
 use entente_proto::DirectoryClient;
+use entente_trace::{Stage, Tracer};
 use http::{HeaderValue, header};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use crate::coalesce::Attempt;
 use crate::consume::WakeId;
 use crate::retire::Answer;
 use crate::sign::Signer;
@@ -53,6 +55,7 @@ pub(crate) struct Dispatcher {
     pub(crate) http: Arc<dyn Http>,
     pub(crate) signer: Arc<Signer>,
     pub(crate) deadline: Duration,
+    pub(crate) tracer: Tracer,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -68,9 +71,20 @@ struct Body<'a> {
 
 impl Dispatcher {
     /// Makes one attempt; takes twice the deadline at most. Dropped, it may have been received.
-    pub(crate) async fn attempt(&self, account: AccountId, id: WakeId) -> (Answer, Duration) {
+    pub(crate) async fn attempt(&self, attempt: Attempt) -> (Answer, Duration) {
         let started = Instant::now();
-        let answer = self.answer(account, id).await;
+        let (first, others) = attempt.causes.split();
+        let mut span = self.tracer.child(first, Stage::Request, None);
+        if let Some(span) = &mut span {
+            span.link(others);
+        }
+        let answer = self.answer(attempt.account, attempt.id).await;
+        if let (Some(mut span), Answer::Status(status, _)) = (span, answer) {
+            span.status(status.as_u16());
+            if status.is_success() {
+                span.done();
+            }
+        }
         (answer, started.elapsed())
     }
 

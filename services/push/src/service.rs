@@ -10,6 +10,7 @@ use entente_log::Log;
 use entente_node::{Metrics, Tasks};
 use entente_proto::DirectoryClient;
 use entente_shard::{Assigned, Assignment, Stores};
+use entente_trace::Tracer;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,8 @@ pub struct Deps {
     pub tasks: Tasks,
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// What becomes of wake-ups for sampled messages.
+    pub tracer: Tracer,
 }
 
 impl std::fmt::Debug for Deps {
@@ -78,6 +81,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
         http: deps.http,
         signer: Arc::new(Signer::new(deps.key, config.issuer.clone())),
         deadline: config.deadline.get(),
+        tracer: deps.tracer,
     };
     let turns = Turns {
         events: Events::new(&deps.metrics)?,

@@ -141,11 +141,12 @@ impl Owner {
         let records = outputs
             .into_iter()
             .filter_map(|(counter, item)| match item {
-                OutputItem::Wake { account } => Some(
+                OutputItem::Wake { account, trace } => Some(
                     WakeUp {
                         source,
                         counter,
                         account,
+                        trace,
                     }
                     .record(&self.ground.seal),
                 ),

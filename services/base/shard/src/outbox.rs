@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use entente_core::{AccountId, Content, Counter, ShardId};
+use entente_core::{AccountId, Content, Counter, ShardId, TraceContext};
 use serde::{Deserialize, Serialize};
 
 /// Where outputs go.
@@ -46,6 +46,9 @@ pub enum OutputItem {
     Wake {
         /// Who is to be woken.
         account: AccountId,
+        /// The trace of the message that waits. It is not in the row: a later owner does without.
+        #[serde(skip)]
+        trace: Option<TraceContext>,
     },
 }
 

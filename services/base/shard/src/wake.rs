@@ -1,9 +1,10 @@
 //! The record of the wake-up log: something waits for a user who is not connected.
 //!
-//! Thin on purpose: no sender, no count, no content.
+//! Thin on purpose: no sender, no count, no content. The trace of a sampled message follows what every
+//! version reads; who does not know it passes over it.
 
 use bytes::Bytes;
-use entente_core::{AccountId, Counter, SealKey, ShardId, TAG_BYTES};
+use entente_core::{AccountId, Counter, SealKey, ShardId, TAG_BYTES, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use crate::record::RecordError;
@@ -17,6 +18,9 @@ pub struct WakeUp {
     pub counter: Counter,
     /// Who is to be woken.
     pub account: AccountId,
+    /// The trace of the message that waits, if it is sampled.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
 }
 
 /// Names the log, so that a record of another log does not open as a wake-up.
@@ -26,6 +30,9 @@ impl WakeUp {
     /// Writes the record, sealed.
     pub fn record(&self, key: &SealKey) -> Bytes {
         let mut out = crate::cells::encode(self).to_vec();
+        if let Some(trace) = self.trace {
+            out.extend_from_slice(&trace.to_bytes());
+        }
         let tag = key.tag(&[CONTEXT, &out].concat());
         out.extend_from_slice(&tag);
         out.into()
@@ -44,6 +51,9 @@ impl WakeUp {
         if !key.is_tag_of(tag, &[CONTEXT, body].concat()) {
             return Err(RecordError::BadSeal);
         }
-        postcard::from_bytes(body).map_err(|_| RecordError::Malformed)
+        let (wake, rest) =
+            postcard::take_from_bytes::<Self>(body).map_err(|_| RecordError::Malformed)?;
+        let trace = TraceContext::from_bytes(rest);
+        Ok(Self { trace, ..wake })
     }
 }

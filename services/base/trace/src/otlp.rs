@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use entente_core::TraceContext;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Dropped, Outcome, Settings, SettingsError, Span, Spans};
+use crate::{Dropped, Outcome, Settings, SettingsError, Span, Spans, Stage};
 
 /// Sends what is finished until it is cancelled, and then what is left.
 #[derive(Debug)]
@@ -144,6 +145,18 @@ fn written(span: Span) -> otlp::Span {
         let value = Value::IntValue(i64::from(shard.index()));
         attributes.push(attribute("entente.shard", value));
     }
+    if let Some((operation, log)) = span.stage.messaging() {
+        attributes.push(word("messaging.system", "entente"));
+        attributes.push(word("messaging.operation.type", operation));
+        attributes.push(word("messaging.destination.name", log));
+    }
+    if span.stage == Stage::Request {
+        attributes.push(word("http.request.method", "POST"));
+    }
+    if let Some(status) = span.status {
+        let value = Value::IntValue(i64::from(status));
+        attributes.push(attribute("http.response.status_code", value));
+    }
     let code = match span.outcome {
         Outcome::Done => otlp::status::StatusCode::Unset,
         Outcome::Unfinished => otlp::status::StatusCode::Error,
@@ -153,15 +166,34 @@ fn written(span: Span) -> otlp::Span {
         span_id: span.span_id.to_vec(),
         parent_span_id: span.parent.map(Vec::from).unwrap_or_default(),
         name: span.stage.name().to_owned(),
-        kind: otlp::span::SpanKind::Internal.into(),
+        kind: kind(span.stage).into(),
         start_time_unix_nano: nanos(span.began),
         end_time_unix_nano: nanos(span.ended),
         attributes,
+        links: span.links.into_iter().map(link).collect(),
         status: Some(otlp::Status {
             code: code.into(),
             ..otlp::Status::default()
         }),
         ..otlp::Span::default()
+    }
+}
+
+const fn kind(stage: Stage) -> otlp::span::SpanKind {
+    use otlp::span::SpanKind;
+    match stage {
+        Stage::Append => SpanKind::Producer,
+        Stage::Consume | Stage::Deliver => SpanKind::Consumer,
+        Stage::Receive | Stage::Write => SpanKind::Internal,
+        Stage::Request => SpanKind::Client,
+    }
+}
+
+fn link(to: TraceContext) -> otlp::span::Link {
+    otlp::span::Link {
+        trace_id: to.trace_id.to_vec(),
+        span_id: to.span_id.to_vec(),
+        ..otlp::span::Link::default()
     }
 }
 

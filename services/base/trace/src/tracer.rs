@@ -118,8 +118,10 @@ impl Open {
                 trace_id,
                 span_id: rand::random(),
                 parent,
+                links: Vec::new(),
                 stage,
                 shard,
+                status: None,
                 outcome: Outcome::Unfinished,
                 began: now,
                 ended: now,
@@ -135,6 +137,16 @@ impl Open {
             span_id: self.span.span_id,
             flags: SAMPLED,
         }
+    }
+
+    /// Notes what else caused it.
+    pub fn link(&mut self, to: impl IntoIterator<Item = TraceContext>) {
+        self.span.links.extend(to);
+    }
+
+    /// Notes the HTTP status that a peer answered with.
+    pub const fn status(&mut self, code: u16) {
+        self.span.status = Some(code);
     }
 
     /// Ends it as it should end.

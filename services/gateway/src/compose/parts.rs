@@ -243,6 +243,7 @@ impl Ground {
             key: config.push.signing_key()?,
             tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),
+            tracer: self.tracer.clone(),
         };
         push::build(config.push.clone(), wakes)?;
         parts.registry = Some(registry);

@@ -14,6 +14,7 @@ fn wake(number: u64, counter: u64) -> Wake {
         at: Timestamp::from_secs(counter),
         source: ShardId::new(0),
         counter: Counter::new(counter),
+        trace: None,
     }
 }
 

@@ -9,4 +9,5 @@ mod receiver;
 mod restart;
 mod rig;
 mod storms;
+mod traces;
 mod turns;

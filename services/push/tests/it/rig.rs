@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use entente_core::{
     AccountFacts, AccountId, Bundle, Counter, Enlisted, Enlistment, Fault, FaultKind, PartnerId,
-    PrekeyCount, PrekeyUpload, SealKey, ShardId, Span, Timestamp, VisibleId,
+    PrekeyCount, PrekeyUpload, SealKey, ShardId, Span, Timestamp, TraceContext, VisibleId,
 };
 use entente_egress::{Base, Client, Http, Policy, Settings};
 use entente_log::{Log, MemoryLog};
@@ -16,6 +16,7 @@ use entente_proto::DirectoryClient;
 use entente_proto::directory::{BlockChange, Directory};
 use entente_push::{Config, Deps, Endpoint, Endpoints, SigningKey, build};
 use entente_shard::{Assignment, MemoryStore, StateStore, Stores, WakeUp};
+use entente_trace::{Spans, Tracer};
 use parking_lot::Mutex;
 
 pub(crate) const ISSUER: &str = "https://gateway.test";
@@ -36,6 +37,8 @@ pub(crate) struct World {
 pub(crate) struct Life {
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Metrics,
+    /// Spans that have ended.
+    pub(crate) spans: Spans,
 }
 
 impl World {
@@ -82,9 +85,13 @@ impl World {
     }
 
     fn start_with(&self, http: Arc<dyn Http>, assignment: Assignment, stores: Stores) -> Life {
+        let metrics = Metrics::new();
+        let (tracer, spans, _) =
+            Tracer::new(&entente_trace::Settings::default(), &metrics).unwrap();
         let life = Life {
             tasks: Tasks::new(Drain::new()),
-            metrics: Metrics::new(),
+            metrics,
+            spans,
         };
         let deps = Deps {
             log: Arc::clone(&self.log) as Arc<dyn Log>,
@@ -97,6 +104,7 @@ impl World {
             key: key(),
             tasks: life.tasks.clone(),
             metrics: life.metrics.clone(),
+            tracer,
         };
         let built = build(self.config.clone(), deps).unwrap();
         assert_eq!(built.jwks, key().jwks());
@@ -105,11 +113,22 @@ impl World {
 
     /// Appends the wake-up of an account, as the owner of shard 0 or 1 does.
     pub(crate) async fn wake(&self, account: AccountId, counter: u64) {
+        self.wake_for(account, counter, None).await;
+    }
+
+    /// The same, for a message that may be sampled.
+    pub(crate) async fn wake_for(
+        &self,
+        account: AccountId,
+        counter: u64,
+        trace: Option<TraceContext>,
+    ) {
         let source = ShardId::new(u32::try_from(account.number() % 2).unwrap());
         let wake = WakeUp {
             source,
             counter: Counter::new(counter),
             account,
+            trace,
         };
         let record = wake.record(&self.seal);
         let append = self.log.append(source.index(), vec![record]);

@@ -128,16 +128,16 @@ impl Shard {
             });
         }
         if wake {
-            self.wake(to);
+            self.wake(to, trace);
         }
         Ok(())
     }
 
-    fn wake(&mut self, account: AccountId) {
+    fn wake(&mut self, account: AccountId, trace: Option<TraceContext>) {
         self.outboxes
             .entry(Target::Wake)
             .or_default()
-            .push(OutputItem::Wake { account });
+            .push(OutputItem::Wake { account, trace });
         self.row_dirty = true;
     }
 
@@ -195,7 +195,8 @@ impl Shard {
         let wake = found.mailbox.iter().any(waits);
         found.row.waking = wake;
         if wake {
-            self.wake(account);
+            // What waits keeps no trace.
+            self.wake(account, None);
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use entente_core::{
-    Content, Counter, Epoch, FailReason, Failed, Sequence, SessionId, ShardId, Timestamp,
+    Content, Counter, Epoch, FailReason, Failed, Sequence, SessionId, ShardId, TAG_BYTES,
+    Timestamp, TraceContext,
 };
 
 use super::bed::{Bed, account, seal};
@@ -148,9 +149,35 @@ fn wake_ups_of_this_version_stay_readable() {
         source: ShardId::new(1),
         counter: Counter::new(2),
         account: account(3),
+        trace: None,
     };
     assert_eq!(WakeUp::open(&unhex(WAKE), &seal()), Ok(wake.clone()));
     assert_eq!(hex(&wake.record(&seal())), WAKE);
+}
+
+/// A wake-up of a sampled message is the same and a trace: what does not know it reads the rest.
+#[test]
+fn wake_ups_with_a_trace_read_without_it_too() {
+    let plain = WakeUp {
+        source: ShardId::new(1),
+        counter: Counter::new(2),
+        account: account(3),
+        trace: None,
+    };
+    let trace = Some(TraceContext {
+        trace_id: [4; 16],
+        span_id: [5; 8],
+        flags: 1,
+    });
+    let traced = WakeUp {
+        trace,
+        ..plain.clone()
+    };
+    let record = traced.record(&seal());
+    assert_eq!(hex(&record), TRACED);
+    assert_eq!(WakeUp::open(&record, &seal()), Ok(traced));
+    let body = &record[..record.len() - TAG_BYTES];
+    assert_eq!(postcard::from_bytes(body), Ok(plain), "the older reader");
 }
 
 const VECTORS: [&str; 3] = [
@@ -163,4 +190,6 @@ const VECTORS: [&str; 3] = [
     "03010102010301010403616263000fe4be72fa9247da1d4fcb9c667eb80b",
 ];
 const WAKE: &str = "01020103bd28b17d3b734f4cc0f0dc84cc2f28cc";
+const TRACED: &str =
+    "0102010304040404040404040404040404040404050505050505050501cc02c562c6c61e9c76658adb08cd28c6";
 const REJOIN: &str = "0202010e01ac0209053cf466d736e9f9451cdfc04d0953a823";

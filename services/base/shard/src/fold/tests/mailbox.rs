@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use entente_core::{Content, Counter, Epoch, FailReason, Failed, Sequence, SessionId, ShardId};
+use entente_core::{
+    Content, Counter, Envelope, Epoch, FailReason, Failed, Sequence, SessionId, ShardId,
+    TraceContext,
+};
 
 use super::bed::{Bed, account, seal};
 use crate::account::MAX_MAILBOX_ENTRIES;
 use crate::dedupe::DEDUPE_TIME;
 use crate::effect::{Effect, Ended};
-use crate::outbox::Target;
+use crate::outbox::{OutputItem, Target};
 use crate::record::{Command, Output, Record, RecordError};
 use crate::shard::SILENCE;
 
@@ -221,6 +224,38 @@ fn a_burst_wakes_once() {
         bed.shard.take_outputs(Target::Wake, 10, usize::MAX).len(),
         0
     );
+}
+
+/// The wake-up for a sampled message carries its trace; one for what waited already has none.
+#[test]
+fn a_wake_up_carries_the_trace_of_the_message_that_caused_it() {
+    let mut bed = Bed::new();
+    let (alice, bob) = (bed.enlist("alice", 1, 1), bed.enlist("bob", 1, 2));
+    let trace = Some(TraceContext {
+        trace_id: [1; 16],
+        span_id: [2; 8],
+        flags: 1,
+    });
+    let sampled = Envelope {
+        trace,
+        ..bed.envelope(alice, bob, "a")
+    };
+    let woken = |bed: &mut Bed| {
+        let items = bed.shard.take_outputs(Target::Wake, 10, usize::MAX);
+        let traces = items.into_iter().map(|(_, item)| match item {
+            OutputItem::Wake { account, trace } => (account, trace),
+            OutputItem::Content { .. } => panic!("{item:?} is no wake-up"),
+        });
+        traces.collect::<Vec<_>>()
+    };
+    bed.apply(Record::envelope(&sampled, &seal()));
+    assert_eq!(woken(&mut bed), [(bob, trace)]);
+    let epoch = bed.open(bob, 1);
+    bed.command(Command::Leave {
+        account: bob,
+        epoch,
+    });
+    assert_eq!(woken(&mut bed), [(bob, None)]);
 }
 
 /// A device that counts as gone and is not is connected again in the epoch that it has, and hears of
