@@ -5,6 +5,7 @@
 mod canary;
 mod collector;
 mod descriptors;
+mod foreign;
 mod killed;
 mod memory;
 mod raw;

@@ -1,12 +1,15 @@
 //! One message is one trace, from the sender's connection to the recipient's.
 
 use entente_kit::client::Event;
+use entente_kit::partner::GatewayTrust;
 use entente_stanza::{Element, ns};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::time::timeout;
 
 use crate::collector::Collector;
-use crate::stand::{PATIENCE, Stand};
+use crate::stand::{DOMAIN, PATIENCE, Stand};
 
 /// Sends a message between two users who are there, and waits until it is.
 async fn message(stand: &Stand) {
@@ -33,7 +36,6 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     span
 }
 
-/// Each span is the child of the stage before it, all are of one trace, and all ended well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_one_trace() {
     let collector = Collector::start().await;
@@ -43,14 +45,56 @@ async fn a_message_is_one_trace() {
     let spans = collector.until(4).await;
     assert_eq!(spans.len(), 4, "{}", collector.shown());
     let path = [
-        "connection receive",
-        "router append",
-        "router deliver",
-        "connection write",
+        ("connection receive", SpanKind::Internal),
+        ("router append", SpanKind::Producer),
+        ("router deliver", SpanKind::Consumer),
+        ("connection write", SpanKind::Internal),
     ];
+    is_path(&spans, &path);
+}
+
+/// The trace of a message for somebody who is away goes on to the partner that wakes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_somebody_away_is_one_trace_to_the_wake_up() {
+    let collector = Collector::start().await;
+    let change = |config: String| format!("{config}\n{}", collector.section(1));
+    let stand = Stand::start(change, None).await;
+    stand.partner.push().set_trust(GatewayTrust {
+        target: stand.https.clone(),
+        path: "/.well-known/jwks".to_owned(),
+        issuer: format!("https://{DOMAIN}"),
+        audience: stand.partner.base_url("127.0.0.1"),
+    });
+    let eve = stand.enlist("eve@partner.example").await;
+    let mut ada = stand.websocket("ada@partner.example").await;
+    let body = Element::new("body", ns::CLIENT).with_text("hi");
+    ada.send_message(&format!("{eve}@{DOMAIN}"), "one", [body])
+        .unwrap();
+    ada.flush().await.unwrap();
+    let spans = collector.until(4).await;
+    assert_eq!(spans.len(), 4, "{}", collector.shown());
+    let path = [
+        ("connection receive", SpanKind::Internal),
+        ("router append", SpanKind::Producer),
+        ("push consume", SpanKind::Consumer),
+        ("push request", SpanKind::Client),
+    ];
+    is_path(&spans, &path);
+    let request = named(&spans, "push request");
+    let status = request
+        .attributes
+        .iter()
+        .find(|each| each.key == "http.response.status_code");
+    let status = status.unwrap().value.as_ref().unwrap().value.as_ref();
+    assert_eq!(status, Some(&Value::IntValue(200)));
+}
+
+/// Checks that each span is the child of the one before it, all are of one trace, and all ended well.
+fn is_path(spans: &[Span], path: &[(&str, SpanKind)]) {
     let mut before: Option<&Span> = None;
-    for name in path {
-        let span = named(&spans, name);
+    for (name, kind) in path {
+        let span = named(spans, name);
+        assert_eq!(span.kind(), *kind, "{name}");
         assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
         match before {
