@@ -37,6 +37,8 @@ WORDS = {
     "scope.name": {"entente"},
     "scope.version": re.compile(r"\d+\.\d+\.\d+"),
 }
+# Follow from the name of a span.
+SAME = {"entente.role", "http.request.method"} | {key for key in WORDS if key.startswith("messaging.")}
 # Fields of OTLP whose values are ids, times or enumerations, by their form.
 ID, DIGITS = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}"), re.compile(r"\d{1,20}")
 FIELDS = {
@@ -109,8 +111,8 @@ def show(trace):
             if above != parent and not (parent == "" and lost):
                 continue
             began, took = milliseconds(span, since)
-            said = {key: value for key, value in span["attributes"].items() if key != "entente.role"}
-            facts = [f"{key}={value}" for key, value in said.items()]
+            said = span["attributes"].items()
+            facts = [f"{key}={value}" for key, value in said if key not in SAME]
             facts += [f"link={link['traceId']}" for link in span.get("links", [])]
             facts += ["PARENT MISSING"] if lost else []
             print(f"{began:9.3f} ms {took:7.3f} ms  {'  ' * depth}{span['name']} "
