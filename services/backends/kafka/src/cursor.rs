@@ -225,6 +225,21 @@ impl Reader {
         self.consumer.assignment().unwrap().count()
     }
 
+    /// As [`entente_log::Log::latest`]. What lies behind the last record that is ours, and was looked at,
+    /// does not count: no reader ever gets there.
+    pub(crate) async fn latest(&self, partition: u32) -> Result<Offset, LogError> {
+        let known = self.shared.partition(partition)?;
+        let (_, high) = watermarks(&self.consumer, &self.shared, partition).await?;
+        // A reader that has it waits for records: they are not seen yet.
+        let cursor = self.cursor(partition)?.try_lock();
+        let is_seen = |cursor: &Cursor| cursor.placed && cursor.next >= high;
+        Ok(if cursor.is_ok_and(|cursor| is_seen(&cursor)) {
+            known.end()
+        } else {
+            known.end().max(Offset::new(high))
+        })
+    }
+
     fn cursor(&self, partition: u32) -> Result<&Mutex<Cursor>, LogError> {
         let index = usize::try_from(partition).unwrap_or(usize::MAX);
         self.cursors.get(index).ok_or(LogError::UnknownPartition)

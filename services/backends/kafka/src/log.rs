@@ -206,6 +206,10 @@ impl Log for KafkaLog {
         self.reader.unfollow(partition);
     }
 
+    async fn latest(&self, partition: u32) -> Result<Offset, LogError> {
+        self.reader.latest(partition).await
+    }
+
     fn end(&self, partition: u32) -> Offset {
         self.shared
             .partition(partition)

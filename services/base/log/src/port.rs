@@ -134,6 +134,15 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// more need come. A hint; whoever reads it next needs to say nothing.
     fn unfollow(&self, _partition: u32) {}
 
+    /// Where a partition ends by now, for whoever wants to know how far a reader lags. Changes nothing
+    /// that readers see. A log that is this process's alone knows.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    async fn latest(&self, partition: u32) -> Result<Offset, LogError> {
+        Ok(self.end(partition))
+    }
+
     /// The offset after the last durable record. If others append as well: of those known here.
     fn end(&self, partition: u32) -> Offset;
 

@@ -153,6 +153,11 @@ impl Log for FarLog {
         }
     }
 
+    async fn latest(&self, partition: u32) -> Result<Offset, LogError> {
+        let near = self.kept(partition).ok_or(LogError::UnknownPartition)?;
+        near.latest(partition).await
+    }
+
     fn end(&self, partition: u32) -> Offset {
         let near = self.kept(partition);
         near.map(|near| near.end(partition)).unwrap_or_default()
