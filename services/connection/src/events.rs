@@ -22,6 +22,7 @@ pub(crate) struct Meters {
     handshakes: Counters<(HandshakeOutcome,)>,
     streams_lost: Counters<()>,
     reattached: Counters<()>,
+    ownerless: Gauges<()>,
     revocations: Counters<()>,
     certificates: Counters<(CertificateOutcome,)>,
     certificate_left: Gauges<()>,
@@ -47,6 +48,10 @@ impl Meters {
             reattached: metrics.counters(
                 "entente_connection_reattached",
                 "Sessions that went on with another stream to their owner",
+            )?,
+            ownerless: metrics.gauges(
+                "entente_connection_shards_without_owner",
+                "Shards whose owner sessions or logins of this node are waiting for",
             )?,
             revocations: metrics
                 .counters("entente_connection_revocations", "Revocations acted upon")?,
@@ -74,6 +79,12 @@ impl Meters {
     pub(crate) fn bound(&self) -> BoundSession {
         self.sessions.add((), 1);
         BoundSession(self.sessions.clone())
+    }
+
+    /// Counts a shard as one without an owner for as long as the guard lives.
+    pub(crate) fn ownerless(&self) -> Ownerless {
+        self.ownerless.add((), 1);
+        Ownerless(self.ownerless.clone())
     }
 
     /// Shows how long the served chain is good.
@@ -125,6 +136,16 @@ impl Drop for OpenConnection {
 pub(crate) struct BoundSession(Gauges<()>);
 
 impl Drop for BoundSession {
+    fn drop(&mut self) {
+        self.0.add((), -1);
+    }
+}
+
+/// A shard whose owner is waited for.
+#[derive(Debug)]
+pub(crate) struct Ownerless(Gauges<()>);
+
+impl Drop for Ownerless {
     fn drop(&mut self) {
         self.0.add((), -1);
     }

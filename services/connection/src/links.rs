@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::events::{self, Meters};
+use crate::events::{self, Meters, Ownerless};
 
 /// Items that may wait in an inbox: four batches of the stream; a session that takes nothing while
 /// so much arrives is stuck.
@@ -62,6 +62,8 @@ struct Shard {
     /// Held over an attach, so that many sessions make one attempt.
     sender: tokio::sync::Mutex<Option<EdgeSender>>,
     table: Mutex<Table>,
+    /// There while somebody waits for an owner.
+    ownerless: Mutex<Weak<Ownerless>>,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +157,7 @@ impl Links {
             basis,
         });
         let mut pause = ATTACH_PAUSE;
+        let mut waits = None;
         loop {
             let fault = match self.attached(&shard).await {
                 Ok(sender) => {
@@ -179,6 +182,7 @@ impl Links {
             if fault.kind() != FaultKind::Unavailable || next >= deadline {
                 return Err(fault);
             }
+            waits.get_or_insert_with(|| shard.without_owner(&self.meters));
             tokio::time::sleep_until(next).await;
             pause = (pause * 2).min(ATTACH_PAUSE_MAX);
         }
@@ -216,6 +220,7 @@ impl Links {
                 brief: AtomicU32::default(),
                 sender: tokio::sync::Mutex::default(),
                 table: Mutex::default(),
+                ownerless: Mutex::default(),
             })
         });
         Arc::clone(shard)
@@ -267,6 +272,7 @@ impl Links {
     }
 
     async fn reattach(self: &Arc<Self>, shard: &Arc<Shard>, mut pause: Duration) {
+        let _waits = shard.without_owner(&self.meters);
         let search = async {
             loop {
                 tokio::time::sleep(pause).await;
@@ -305,6 +311,16 @@ impl Shard {
             inbox.put(Notice::Detached);
         }
         table.sessions.len()
+    }
+
+    /// Counts the shard, once for all who wait for its owner.
+    fn without_owner(&self, meters: &Meters) -> Arc<Ownerless> {
+        let mut ownerless = self.ownerless.lock();
+        ownerless.upgrade().unwrap_or_else(|| {
+            let counted = Arc::new(meters.ownerless());
+            *ownerless = Arc::downgrade(&counted);
+            counted
+        })
     }
 
     /// How long to wait before the next stream. Each one makes every session report: an owner that takes

@@ -131,7 +131,9 @@ impl Desk {
     fn apply(&mut self, done: Done) -> Result<(), PushError> {
         match done {
             Done::Floored(_, Ok(())) => {}
-            Done::Floored(partition, Err(error)) => FloorStayed { partition, error }.emit(),
+            Done::Floored(partition, Err(error)) => {
+                FloorStayed { partition, error }.emit(&self.ground.events);
+            }
             Done::Read(tail, outcome) => self.consume(tail, outcome),
             Done::Sent(attempt, answer, took) => self.settle(attempt, answer, took),
             Done::Stored(outcome) => {

@@ -29,6 +29,7 @@ pub(crate) struct Events {
     attempts: Counters<(PartnerId, Outcome)>,
     closed: Gauges<(PartnerId,)>,
     delay: Histograms<()>,
+    floors: Counters<()>,
     held: Gauges<(PartnerId,)>,
     records: Counters<(Outcome,)>,
     retired: Counters<(PartnerId, Outcome)>,
@@ -49,6 +50,10 @@ impl Events {
                 "entente_push_delay_seconds",
                 "From the log to a partner's 2xx",
                 Buckets::Bounds(DELAYS),
+            )?,
+            floors: metrics.counters(
+                "entente_push_floors_not_raised",
+                "Times that the wake-up log did not let go of what is over",
             )?,
             held: metrics.gauges("entente_push_held", "Wake-ups in memory")?,
             records: metrics.counters("entente_push_records", "Records of the wake-up log")?,
@@ -187,8 +192,9 @@ pub(crate) struct FloorStayed {
 }
 
 impl FloorStayed {
-    pub(crate) fn emit(self) {
+    pub(crate) fn emit(self, events: &Events) {
         let (partition, error) = (self.partition, self.error);
+        events.floors.increment(());
         tracing::warn!(partition, %error, "floor of the wake-up log not raised");
     }
 }

@@ -61,6 +61,7 @@ impl Keeper {
             }
             self.ground.held.taking(shard);
             let served = Box::pin(self.serve(&mut assigned, nonce)).await;
+            self.ground.events.left(shard);
             // It was said on streams that ended with the owner: what matters of it edges say again.
             while self.inlets.batches.try_recv().is_ok() {}
             let pause = match served {

@@ -65,6 +65,11 @@ impl Lane {
         rests
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn take(&mut self) -> Vec<Kept> {
         let mut bytes = 0;
         let fits = |kept: &&Kept| {

@@ -27,6 +27,7 @@ mod held;
 mod intake;
 mod keep;
 mod lane;
+mod look;
 mod owner;
 mod reattach;
 mod resume;

@@ -37,6 +37,7 @@ use crate::error::RouterError;
 use crate::events::Events;
 use crate::held::Held;
 use crate::lane::LaneId;
+use crate::look::Lag;
 use crate::twin::Twin;
 
 /// Batches of edges that one turn takes at most: enough to share one append among many sessions.
@@ -181,6 +182,7 @@ pub(crate) struct Owner {
     pub(crate) sweep_at: Instant,
     /// Where the take-over stopped reading.
     tail: Tail,
+    pub(crate) lag: Lag,
 }
 
 /// Where an owner takes its work from.
@@ -230,6 +232,7 @@ impl Owner {
             swept: None,
             sweep_at: now,
             tail,
+            lag: Lag::default(),
         }
     }
 

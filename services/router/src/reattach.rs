@@ -106,9 +106,11 @@ impl Owner {
         for (account, epoch) in std::mem::take(&mut self.unreported) {
             // Without effect on who has logged in since: that is another epoch.
             self.commands.push(Command::Leave { account, epoch });
-            if !self.twins.contains_key(&account)
-                && let Some(asked) = self.resuming.remove(&account)
-            {
+            if self.twins.contains_key(&account) {
+                continue;
+            }
+            self.ground.events.twin_lost();
+            if let Some(asked) = self.resuming.remove(&account) {
                 let h = self.shard.handled_by_dead(account, digest(&asked.resume));
                 self.unresumable(&asked, h.unwrap_or_default(), Unresumable::Unknown);
             }

@@ -34,6 +34,7 @@ impl Owner {
         self.drop_unreported(now);
         self.retry_lanes(now)?;
         self.store(now).await?;
+        self.look(now).await;
         self.sweep(now)
     }
 
@@ -105,8 +106,13 @@ impl Owner {
         if self.flooring.as_ref().is_none_or(JoinHandle::is_finished) {
             // Beside the owner: a log that is full or slow frees its space when it can, and a floor
             // that was not raised is raised with the next checkpoint.
-            let (log, partition) = (Arc::clone(&self.ground.log), self.shard.id().index());
-            let raise = async move { log.raise_floor(partition, floor).await.unwrap_or_default() };
+            let (log, shard) = (Arc::clone(&self.ground.log), self.shard.id());
+            let events = self.ground.events.clone();
+            let raise = async move {
+                if let Err(error) = log.raise_floor(shard.index(), floor).await {
+                    events.floor_stayed(shard, error);
+                }
+            };
             self.flooring = Some(self.ground.tasks.spawn("raise floor", raise));
         }
         Ok(())

@@ -10,9 +10,10 @@ use std::time::Duration;
 use entente_core::Epoch;
 use entente_log::{LogError, Tail};
 use entente_shard::{Command, Effect, Fenced, Record, Shard, ShardConfig, Stores};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::RouterError;
+use crate::events::Phase;
 use crate::owner::{Ground, Owner};
 
 /// How long a claim may take to come back. One that vanished is written again.
@@ -29,13 +30,14 @@ pub(crate) async fn take_over(
 ) -> Result<Owner, RouterError> {
     let partition = config.shard.index();
     let log = Arc::clone(&ground.log);
+    let began = Instant::now();
     let store = stores.open(config.shard).await?;
     let mut shard = Shard::load(config, store)?;
     log.refresh(partition).await?;
     if shard.next() < log.floor(partition) {
         return Err(RouterError::LostRows);
     }
-    let from = shard.next();
+    let (from, loaded) = (shard.next(), Instant::now());
     let mut tail = Tail::new(Arc::clone(&log), partition, from);
     while shard.next() < log.end(partition) {
         for record in tail.next_batch().await? {
@@ -44,12 +46,20 @@ pub(crate) async fn take_over(
         // What the prefix caused was caused by an owner before; what it still owes is in the state.
         drop(shard.take_effects());
     }
+    let caught_up = Instant::now();
     let claimed = claim(&ground, &mut shard, &mut tail, own);
     let epoch = timeout(CLAIM_PATIENCE, claimed)
         .await
         .map_err(|_| RouterError::UnknownOutcome)??;
     let replayed = shard.next().value().saturating_sub(from.value());
+    // What was seen before the claim, the owner before has counted.
+    let _counted = shard.take_repeated();
     ground.events.owned(shard.id(), epoch.value(), replayed);
+    ground.events.took_over(&[
+        (Phase::Load, loaded - began),
+        (Phase::Replay, caught_up - loaded),
+        (Phase::Claim, caught_up.elapsed()),
+    ]);
     let mut owner = Owner::new(ground, shard, epoch, tail);
     // Their connections may live: edges that held them with the owner before report them now.
     owner.unreported.extend(owner.shard.connected()?);

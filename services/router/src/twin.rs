@@ -12,7 +12,7 @@ use entente_proto::edge::{EdgeId, Management, Refusal, Report, Unacked};
 use entente_trace::Open;
 use tokio::time::Instant;
 
-use crate::lane::Lanes;
+use crate::lane::{Lane, Lanes};
 
 /// Traced entries of a mailbox that wait for window or credit, a session. More are not traced.
 const TRACES: usize = 64;
@@ -150,6 +150,16 @@ impl Twin {
         } else if position > self.handled {
             self.done.insert(position);
         }
+    }
+
+    /// Stanzas that are dealt with although one before them is not.
+    pub(crate) fn ahead(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Stanzas that the log was not given yet.
+    pub(crate) fn in_lanes(&self) -> usize {
+        self.lanes.values().map(Lane::waiting).sum()
     }
 
     /// Notes what the device has; returns the newest mailbox entry among it.

@@ -111,7 +111,7 @@ pub(crate) mod key {
     pub(crate) const OUTPUTS: &[u8] = b"o";
     const MAILBOX: &[u8] = b"m";
     const PREKEYS: &[u8] = b"p";
-    const QUARANTINE: &[u8] = b"q";
+    pub(crate) const QUARANTINE: &[u8] = b"q";
     const VISIBLE: &[u8] = b"v";
 
     pub(crate) fn account(account: AccountId) -> Vec<u8> {

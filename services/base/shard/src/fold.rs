@@ -67,6 +67,7 @@ impl Shard {
         let slot = record.offset.value() % MAX_QUARANTINE;
         let row = (record.offset, &record.payload[..]);
         self.cells.write(crate::cells::key::quarantine(slot), &row);
+        self.set_aside.insert(slot);
         self.effects.push(Effect::Quarantined {
             offset: record.offset,
             why,

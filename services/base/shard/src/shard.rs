@@ -1,6 +1,6 @@
 //! The state of one shard in memory, over its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,10 @@ pub struct Shard {
     pub(crate) outboxes: BTreeMap<Target, Outbox>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) checkpoints: u64,
+    /// Slots of the quarantine that are taken.
+    pub(crate) set_aside: BTreeSet<u64>,
+    /// Stanzas that were seen before, since somebody asked. No state: a replay counts them again.
+    pub(crate) repeated: u64,
 }
 
 impl Shard {
@@ -94,6 +98,9 @@ impl Shard {
             let number = key::number_of(&block).ok_or(StoreError::Damaged)?;
             dedupe.load(number, decode(&bytes)?);
         }
+        let aside = cells.rows(key::QUARANTINE)?;
+        let set_aside = aside.iter().filter_map(|(slot, _)| key::number_of(slot));
+        let set_aside = set_aside.collect();
         let mut inboxes = BTreeMap::new();
         for (_, bytes) in cells.rows(key::INBOXES)? {
             let (source, inbox): (ShardId, Inbox) = decode(&bytes)?;
@@ -132,6 +139,8 @@ impl Shard {
             outboxes,
             effects: Vec::new(),
             checkpoints: 0,
+            set_aside,
+            repeated: 0,
         })
     }
 

@@ -71,7 +71,9 @@ impl Shard {
             self.dedupe.fingerprint(&[&partner, &number, &envelope.id])
         };
         let sender = (envelope.from, envelope.from_device);
-        self.dedupe.insert(sender, fingerprint, self.row.time)
+        let is_new = self.dedupe.insert(sender, fingerprint, self.row.time);
+        self.repeated += u64::from(!is_new);
+        is_new
     }
 
     /// Gateway-made content for an account of this shard. Never causes a notice itself.
