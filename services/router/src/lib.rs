@@ -40,4 +40,5 @@ mod twin;
 pub use config::Config;
 pub use error::RouterError;
 pub use events::Events;
+pub use health::Takes;
 pub use service::{Built, Deps, Service, build};

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::Config;
 use crate::deliver::NO_OWNER;
 use crate::events::Events;
-use crate::health;
+use crate::health::{self, Takes};
 use crate::held::Held;
 use crate::keep::{Keeper, tell_ready};
 use crate::owner::{Call, Ground, Inlets};
@@ -56,7 +56,7 @@ pub struct Deps {
     /// Told when every shard that is assigned here is served, for the first time.
     pub ready: Condition,
     /// Told whether the logs take appends.
-    pub takes: Condition,
+    pub takes: Takes,
 }
 
 /// A router whose owners are starting.
@@ -106,7 +106,8 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, MetricsError> {
         peers: Arc::new(owners.iter().map(|(_, calls)| calls.clone()).collect()),
     };
     let logs = [Arc::clone(&ground.log), Arc::clone(&ground.wake)];
-    let follow = health::follow(logs, deps.takes, deps.tasks.cancelled());
+    let told = (deps.takes, ground.events.clone());
+    let follow = health::follow(logs, told, deps.tasks.cancelled());
     deps.tasks.spawn("log health", follow);
     let (told, ends) = (assigned.clone(), deps.tasks.cancelled());
     let tell = tell_ready(deps.ready, Arc::clone(&held), told, ends);

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, listen};
 use crate::backends::{self, Keeps, Logs, Owning, Team};
 use crate::cluster::{self, Cluster, Place};
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use crate::deployment;
 use crate::door::Door;
 use crate::endpoints::RegistryEndpoints;
@@ -195,7 +195,7 @@ impl Ground {
             metrics: self.metrics.clone(),
             tracer: self.tracer.clone(),
             ready: self.readiness.condition("shards"),
-            takes: self.readiness.condition("log"),
+            takes: self.takes(&config.storage),
         };
         let mut settings = config.router.clone();
         if cluster.is_none() {
@@ -205,6 +205,15 @@ impl Ground {
         parts.router = Some(router::build(settings, deps)?.service);
         parts.owning = owning;
         Ok(())
+    }
+
+    /// Whether a log that takes nothing is this node's fault or that of all.
+    fn takes(&self, storage: &Storage) -> router::Takes {
+        if backends::is_remote(storage) {
+            router::Takes::Note(self.readiness.note("the log takes no appends"))
+        } else {
+            router::Takes::Condition(self.readiness.condition("log"))
+        }
     }
 
     /// Starts push. Without identity in the same process it reads the partners by itself.

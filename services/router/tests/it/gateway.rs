@@ -14,7 +14,7 @@ use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Metrics, Readiness, Tasks};
 use entente_proto::edge::{EdgeId, EdgeStream, ResumeKey, Router, ToEdge, ToRouter};
 use entente_proto::{Directory, IntakeClient};
-use entente_router::{Config, Deps, Service, build};
+use entente_router::{Config, Deps, Service, Takes, build};
 use entente_shard::{Assignment, MemoryStore, StateStore, Stores};
 use tokio::time::timeout;
 
@@ -55,6 +55,8 @@ pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
     pub(crate) placement: Placement,
     pub(crate) tasks: Tasks,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
 }
 
 impl Gateway {
@@ -77,10 +79,22 @@ impl Gateway {
     pub(crate) async fn start_with(
         disks: &Disks,
         config: Config,
+        owning: (Assignment, Stores, Option<IntakeClient>),
+    ) -> Self {
+        let readiness = Readiness::new(Drain::new());
+        let takes = Takes::Condition(readiness.condition("log"));
+        Self::start_told(disks, config, owning, (readiness, takes)).await
+    }
+
+    /// A router whose readiness depends on the log as it is told.
+    pub(crate) async fn start_told(
+        disks: &Disks,
+        config: Config,
         (assignment, stores, far): (Assignment, Stores, Option<IntakeClient>),
+        (readiness, takes): (Readiness, Takes),
     ) -> Self {
         let drain = Drain::new();
-        let readiness = Readiness::new(drain.clone());
+        let metrics = Metrics::new();
         let tasks = Tasks::new(drain);
         let placement = Placement::new(SHARDS, &[3; 16]);
         let deps = Deps {
@@ -92,10 +106,10 @@ impl Gateway {
             placement: placement.clone(),
             seal: SealKey::new(&[4; 32]),
             tasks: tasks.clone(),
-            metrics: Metrics::new(),
+            metrics: metrics.clone(),
             tracer: entente_trace::Tracer::off(),
             ready: readiness.condition("router"),
-            takes: readiness.condition("log"),
+            takes,
         };
         let service = build(config, deps).unwrap().service;
         timeout(PATIENCE, readiness.hold())
@@ -105,7 +119,16 @@ impl Gateway {
             service,
             placement,
             tasks,
+            metrics,
+            readiness,
         }
+    }
+
+    /// The value of a series, if it is shown.
+    pub(crate) fn metric(&self, series: &str) -> Option<u64> {
+        let text = self.metrics.encode().unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap())
     }
 
     /// Ends the router in order: state is stored.

@@ -14,6 +14,7 @@ mod faulty_disk;
 mod gateway;
 mod hands;
 mod odd_log;
+mod oncall;
 mod plug;
 mod reattach;
 mod refusals;

@@ -23,6 +23,8 @@ pub(crate) struct Mood {
     pub(crate) hold: bool,
     /// Each read takes so long.
     pub(crate) slow_read: Duration,
+    /// It says that it takes nothing, and why.
+    pub(crate) unwell: Option<&'static str>,
 }
 
 /// A log in memory with moods.
@@ -123,6 +125,9 @@ impl Log for OddLog {
     }
 
     fn health(&self) -> Health {
+        if let Some(reason) = self.mood.lock().unwell {
+            return Health::Failed { reason };
+        }
         self.inner.health()
     }
 }
