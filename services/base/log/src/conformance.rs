@@ -158,6 +158,7 @@ pub async fn an_acknowledged_record_is_readable(subject: &dyn Subject) {
         let payload = Bytes::from(format!("{n}"));
         let appended = soon(log.append(2, vec![payload.clone()])).await.unwrap();
         assert!(log.end(2) > appended.last());
+        assert!(soon(log.latest(2)).await.unwrap() > appended.last());
         soon(log.readable(2, appended.first())).await.unwrap();
         let read = soon(log.read(2, appended.first(), 1)).await.unwrap();
         assert_eq!(read.first().unwrap().payload, payload);

@@ -105,6 +105,45 @@ fn distinct(all: Vec<String>) -> Vec<String> {
         .collect()
 }
 
+/// What others appended is known without reading it; what is not ours counts until it was looked at.
+#[tokio::test]
+async fn how_far_a_partition_reaches_is_asked() {
+    let bed = Bed::new().await;
+    let beside = async |key: u8| {
+        let rules = TopicRules::of_log(&bed.settings, "input", PARTITIONS);
+        let (admin, key) = (asking(&bed.settings).unwrap(), SealKey::new(&[key; 32]));
+        let log = KafkaLog::attach(&bed.settings, &rules, key, admin).await;
+        log.unwrap()
+    };
+    let latest = async || soon(bed.log.latest(0)).await.unwrap().value();
+    let ours = beside(7).await;
+    let batch = vec![Bytes::from_static(b"ours"); 3];
+    soon(ours.append(0, batch)).await.unwrap();
+    assert_eq!((bed.log.end(0).value(), latest().await), (0, 3));
+    soon(bed.log.readable(0, Offset::new(0))).await.unwrap();
+    while bed.stored().await.len() < 3 {
+        soon(bed.log.readable(0, bed.log.end(0))).await.unwrap();
+    }
+    assert_eq!(latest().await, 3);
+    let batch = vec![Bytes::from_static(b"strange")];
+    soon(beside(8).await.append(0, batch)).await.unwrap();
+    assert_eq!(latest().await, 4, "nobody has looked");
+    let look = async {
+        // Waits for ever, and passes over what is not ours meanwhile.
+        let _ours = bed.log.readable(0, Offset::new(3)).await;
+    };
+    let passed = async {
+        while bed.log.counts().misrouted.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = look => panic!("there is nothing of ours"),
+        () = soon(passed) => {}
+    }
+    assert_eq!(latest().await, 3, "no reader ever gets behind it");
+}
+
 /// T143: an append is acknowledged after errors that pass, and only when it is stored.
 #[tokio::test]
 async fn what_passes_is_tried_again() {
