@@ -127,7 +127,9 @@ impl Gateway {
     /// The value of a series, if it is shown.
     pub(crate) fn metric(&self, series: &str) -> Option<u64> {
         let text = self.metrics.encode().unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().unwrap())
     }
 

@@ -13,6 +13,7 @@ mod far;
 mod faulty_disk;
 mod gateway;
 mod hands;
+mod hot;
 mod odd_log;
 mod oncall;
 mod plug;

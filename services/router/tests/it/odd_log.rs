@@ -21,6 +21,8 @@ pub(crate) struct Mood {
     pub(crate) slow_answer: Duration,
     /// Appends get no answer before [`OddLog::release`].
     pub(crate) hold: bool,
+    /// The others do what they should.
+    pub(crate) only: Option<u32>,
     /// Each read takes so long.
     pub(crate) slow_read: Duration,
     /// It says that it takes nothing, and why.
@@ -70,6 +72,9 @@ impl Log for OddLog {
 
     fn append(&self, partition: u32, batch: Vec<Bytes>) -> Append {
         let mut mood = self.mood.lock();
+        if mood.only.is_some_and(|only| only != partition) {
+            return self.inner.append(partition, batch);
+        }
         if let Some(error) = mood.refuse {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -97,8 +102,11 @@ impl Log for OddLog {
         from: Offset,
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError> {
-        let slow = self.mood.lock().slow_read;
-        if !slow.is_zero() {
+        let (slow, only) = {
+            let mood = self.mood.lock();
+            (mood.slow_read, mood.only)
+        };
+        if only.is_none_or(|only| only == partition) && !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
         self.inner.read(partition, from, max_bytes).await
