@@ -2,7 +2,8 @@
 """Lists every metric that the program can show: name, type, unit, labels, what it tells.
 
 All of it is read from the sources, but for the last column, which says what to do about a metric and
-is written by hand. A metric without it is a finding.
+is written by hand. A metric without it is a finding, and so is a page of the runbooks that names a
+metric that there is not, or is named and not there.
 
     ops/ci/metrics.py FILE            prints FILE as it should be, with the last column as it is there
     ops/ci/metrics.py --check FILE    fails if FILE is not that
@@ -14,6 +15,7 @@ import sys
 import tree
 
 SOURCES = ("services/*.rs", "proto/*.rs")
+RUNBOOKS = "ops/runbooks/*.md"
 CALL = re.compile(
     r"(?:(?P<field>\w+):\s*|(?P<tuple>\w+)\()?metrics\s*\.(?P<kind>counters|gauges|histograms)"
     r"(?:::<.*?>)?\(\s*\"(?P<name>\w+)\",\s*(?:\"(?P<help>[^\"]*)\"|(?P<text>\w+))"
@@ -111,6 +113,17 @@ def page(sources, old):
     return out, sorted(set(missing))
 
 
+def unknown(made, pages):
+    """What the table and the runbooks name and is not there."""
+    names = set(re.findall(r"^\| `(\w+)` ", made, re.MULTILINE))
+    for page in sorted(set(re.findall(r"`([\w-]+\.md)`", made))):
+        if page not in pages:
+            yield f"{page}: named in the table of metrics and not there"
+    for page, text in pages.items():
+        for name in sorted(set(re.findall(r"\bentente_[a-z_]+", text)) - names):
+            yield f"{page}: there is no metric {name}"
+
+
 def self_test():
     source = """
     pub struct Events { steps: Counters<(Step, ShardId)>, took: Histograms<()>, }
@@ -143,6 +156,12 @@ def self_test():
     assert page([source], told) == (told, [])
     assert page([source], told.replace(" look |", "  |", 1))[0] != told
     assert page([source.replace('"Steps"', '"Others"')], told)[0] != told
+    pages = {"a.md": "`entente_x_seconds` and `entente_x_gone{shard}`"}
+    assert list(unknown(told.replace(" look |", " look: `b.md` |", 1), pages)) == [
+        "b.md: named in the table of metrics and not there",
+        "a.md: there is no metric entente_x_gone",
+    ]
+    assert list(unknown(told, {"a.md": "`entente_x_steps_total`"})) == []
     assert production("a\n#[cfg(test)]\nmod tests {\nb") == "a\n"
 
 
@@ -156,12 +175,15 @@ def main():
     old = tree.text(name) if (tree.ROOT / name).is_file() else ""
     made, missing = page(sources, old)
     if len(sys.argv) == 3 and sys.argv[1] == "--check":
+        pages = {page.rsplit("/", 1)[-1]: tree.text(page) for page in tree.files(RUNBOOKS)}
+        strange = list(unknown(made, pages))
+        print("\n".join(strange), end="\n" if strange else "")
         for metric in missing:
             print(f"{metric}: {name} does not say what to do about it")
         if made != old:
             print("\n".join(sorted(set(made.splitlines()) ^ set(old.splitlines()))))
             print(f"{name} is not current. Run: ops/ci/metrics.py {name}")
-        return 1 if missing or made != old else 0
+        return 1 if missing or strange or made != old else 0
     print(made, end="")
     return 0
 
