@@ -14,6 +14,7 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
         "proto/entente/v1/directory.proto",
         "proto/entente/v1/edge.proto",
         "proto/entente/v1/identity.proto",
+        "proto/entente/v1/inspect.proto",
         "proto/entente/v1/shards.proto",
     ];
     // Secrets: `Debug` of these is written by hand and says the name alone.

@@ -10,6 +10,7 @@
 pub mod directory;
 pub mod edge;
 pub mod identity;
+pub mod inspect;
 pub mod intake;
 pub mod owners;
 #[cfg(feature = "wire")]
@@ -18,5 +19,6 @@ pub mod wire;
 pub use directory::{Directory, DirectoryClient};
 pub use edge::{EdgeId, Router, RouterClient};
 pub use identity::{Identity, IdentityClient};
+pub use inspect::{Inspect, InspectClient};
 pub use intake::{Intake, IntakeClient};
 pub use owners::{Owners, OwnersClient};

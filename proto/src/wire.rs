@@ -18,6 +18,7 @@
 mod directory;
 mod fault;
 mod identity;
+mod inspect;
 mod items;
 mod keys;
 mod pump;
@@ -36,7 +37,9 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::wire::fault::fault_of;
-use crate::{DirectoryClient, IdentityClient, IntakeClient, OwnersClient, RouterClient};
+use crate::{
+    DirectoryClient, IdentityClient, InspectClient, IntakeClient, OwnersClient, RouterClient,
+};
 
 #[expect(
     clippy::allow_attributes,
@@ -57,6 +60,8 @@ pub mod service {
     pub const DIRECTORY: &str = "entente.v1.Directory";
     /// Logins, bundles, revocations.
     pub const IDENTITY: &str = "entente.v1.Identity";
+    /// Questions of a person on call.
+    pub const INSPECT: &str = "entente.v1.Inspect";
     /// Records and stanzas of other nodes.
     pub const INTAKE: &str = "entente.v1.Intake";
     /// Who owns which shard.
@@ -160,6 +165,15 @@ impl Served {
         self
     }
 
+    /// Adds whoever answers a person on call.
+    #[must_use]
+    pub fn inspect(mut self, inspect: InspectClient) -> Self {
+        let service = inspect::Serving(inspect);
+        self.routes
+            .add_service(generated::inspect_server::InspectServer::new(service));
+        self
+    }
+
     /// Adds an intake.
     #[must_use]
     pub fn intake(mut self, intake: IntakeClient) -> Self {
@@ -209,6 +223,13 @@ impl IdentityClient {
     /// the tasks are cancelled or the handle is gone; no login is granted while nobody listens.
     pub fn remote(channel: Channel, tasks: &Tasks) -> Self {
         Self::local(std::sync::Arc::new(identity::Remote::new(channel, tasks)))
+    }
+}
+
+impl InspectClient {
+    /// A handle on whoever answers a person on call behind a channel.
+    pub fn remote(channel: Channel) -> Self {
+        Self::local(std::sync::Arc::new(inspect::Remote::new(channel)))
     }
 }
 

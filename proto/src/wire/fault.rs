@@ -48,6 +48,7 @@ const TEXTS: &[&str] = &[
     "too many streams are open",
     "envelope seal does not match",
     // Router and shard.
+    "no such stanza is within the dedupe window",
     "the account is not enlisted",
     "the block list is full",
     "the fold gave another answer than asked",
@@ -57,6 +58,8 @@ const TEXTS: &[&str] = &[
     "the log never takes this",
     "the owner of the account is not available",
     "the shard has another owner",
+    "the shard is being taken over",
+    "there is no such shard",
     "too many one-time keys wait",
     // Identity.
     "a key or signature is not valid",

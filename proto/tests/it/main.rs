@@ -10,6 +10,7 @@
 mod bench;
 mod calls;
 mod frames;
+mod inspect;
 mod items;
 mod revocations;
 mod services;

@@ -85,6 +85,11 @@ pub struct Built {
 }
 
 impl Built {
+    /// What owners of shards call the connections of this process.
+    pub fn edge(&self) -> EdgeId {
+        self.links.edge()
+    }
+
     /// A TLS acceptor for HTTP/1.1 with the certificate of this service, followed like it.
     ///
     /// # Errors

@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -136,6 +136,11 @@ impl Links {
             meters,
             shards: Mutex::default(),
         }
+    }
+
+    /// What owners call this node.
+    pub(crate) const fn edge(&self) -> EdgeId {
+        self.edge
     }
 
     /// Takes a place for a new session of an account, attaching to the owner if needed. Tries again

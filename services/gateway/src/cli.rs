@@ -1,5 +1,7 @@
 //! The command line.
 
+mod inspect;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,9 @@ enum Command {
     Demo(entente_demo::DemoOptions),
     /// Writes what a first start needs: configuration, secrets, development certificate, keys.
     Init(InitArgs),
+    /// Asks the node on this machine where something is and why it waits. Ends with 3 if there is no such
+    /// thing, and with 1 if that cannot be said now.
+    Inspect(inspect::InspectArgs),
     /// Runs every role, or some of them, in this process until SIGTERM; a second SIGTERM is fast.
     /// SIGHUP reads the partners again; a changed certificate is taken without it.
     Run {
@@ -137,6 +142,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo(options),
         Command::Init(args) => init(args),
+        Command::Inspect(args) => match look(args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::Run { config, place } => serve(&config, &place),
         Command::Version => version(),
     };
@@ -206,6 +215,10 @@ fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
         "{}: the configuration, its secrets, keys and partners are good",
         path.display()
     ))
+}
+
+fn look(args: inspect::InspectArgs) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(inspect::inspect(args))
 }
 
 fn init(args: InitArgs) -> anyhow::Result<()> {

@@ -24,7 +24,9 @@ use entente_mesh::{
 };
 use entente_node::{AcceptMetrics, Metrics, MetricsError, Readiness, Tasks};
 use entente_proto::wire::{self, service};
-use entente_proto::{DirectoryClient, IdentityClient, IntakeClient, OwnersClient, RouterClient};
+use entente_proto::{
+    DirectoryClient, IdentityClient, InspectClient, IntakeClient, OwnersClient, RouterClient,
+};
 use entente_router as router;
 use tonic::transport::Endpoint;
 
@@ -46,6 +48,8 @@ const AUTHORITY: &str = "http://mesh.invalid";
 const CALLS_ROUTER: &[Role] = &[Role::Connection];
 const CALLS_DIRECTORY: &[Role] = &[Role::Identity, Role::Push];
 const CALLS_INTAKE: &[Role] = &[Role::Router];
+/// For the person at its admin port. Not those that face strangers: it tells of every account.
+const CALLS_INSPECT: &[Role] = &[Role::Router];
 const CALLS_OWNERS: &[Role] = &Role::ALL;
 /// Who may call the identity service.
 const CALLS_IDENTITY: &[Role] = &[Role::Connection];
@@ -93,6 +97,22 @@ pub(crate) struct Cluster {
     endpoint: Endpoint,
     seal: SealKey,
     tasks: Tasks,
+}
+
+/// Says which node has a shard. Clones share what was learned.
+#[derive(Clone, Debug)]
+pub(crate) struct Whereabouts(Arc<Nodes>);
+
+impl Whereabouts {
+    /// The node that has a shard, as the routers say now.
+    pub(crate) async fn owner_of(&self, shard: ShardId) -> Option<Box<str>> {
+        self.0.owner_of(shard).await
+    }
+
+    /// The node that had a shard when somebody asked last.
+    pub(crate) fn guess(&self, shard: ShardId) -> Option<Box<str>> {
+        self.0.guess(shard)
+    }
 }
 
 /// What this process answers other nodes with.
@@ -159,6 +179,7 @@ impl Cluster {
             let handles = Handles {
                 router: RouterClient::remote(channel.clone(), seal, tasks),
                 directory: DirectoryClient::remote(channel.clone()),
+                inspect: InspectClient::remote(channel.clone()),
                 intake: IntakeClient::remote(channel.clone()),
                 owners: OwnersClient::remote(channel),
             };
@@ -218,6 +239,16 @@ impl Cluster {
         IntakeClient::local(Arc::<Nodes>::clone(&self.nodes))
     }
 
+    /// The owners of all shards, as a person on call asks them.
+    pub(crate) fn inspect(&self) -> InspectClient {
+        InspectClient::local(Arc::<Nodes>::clone(&self.nodes))
+    }
+
+    /// Who owns what.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        Whereabouts(Arc::clone(&self.nodes))
+    }
+
     /// The routers, as connections call them.
     pub(crate) fn router(&self) -> RouterClient {
         RouterClient::local(Arc::<Nodes>::clone(&self.nodes))
@@ -256,9 +287,11 @@ impl Cluster {
             let local = Handles::local(&router);
             served = served
                 .router(local.router.clone(), self.seal.clone())
-                .directory(local.directory.clone());
+                .directory(local.directory.clone())
+                .inspect(local.inspect.clone());
             access = access
                 .allow(service::ROUTER, CALLS_ROUTER)
+                .allow(service::INSPECT, CALLS_INSPECT)
                 .allow(service::DIRECTORY, CALLS_DIRECTORY);
             self.nodes.at_home(&self.place.node, local);
         }

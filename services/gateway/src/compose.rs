@@ -156,7 +156,7 @@ impl Node {
             let accepts = ground.accepts.clone();
             cluster.open(answering, &ground.readiness, accepts).await?;
         }
-        ground.admin(&config.admin).await?;
+        ground.admin(&config.admin, &parts).await?;
         Ok(Self {
             connection: parts.connection,
             registry: parts.registry,

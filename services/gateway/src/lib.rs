@@ -11,6 +11,7 @@ pub mod deployment;
 mod door;
 mod endpoints;
 pub mod init;
+mod inspect;
 pub mod keyfiles;
 pub mod preflight;
 pub mod secrets;

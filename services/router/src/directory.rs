@@ -18,7 +18,7 @@ use crate::service::Service;
 /// How often a new account's number may be taken by another before something is wrong.
 const DRAWS: usize = 8;
 
-const UNKNOWN: Fault = Fault::new(FaultKind::NotFound, "the account is not enlisted");
+pub(crate) const UNKNOWN: Fault = Fault::new(FaultKind::NotFound, "the account is not enlisted");
 const MIXED_UP: Fault = Fault::new(
     FaultKind::Internal,
     "the fold gave another answer than asked",

@@ -4,7 +4,7 @@ mod standing;
 
 use std::time::Duration;
 
-use entente_core::ShardId;
+use entente_core::{FaultKind, ShardId};
 use entente_log::LogError;
 use entente_node::{
     Buckets, Counters, Gauges, Histograms, Label, LabelValue, Metrics, MetricsError,
@@ -196,6 +196,12 @@ impl Events {
 
     pub(crate) fn handed_over(shard: ShardId) {
         tracing::info!(%shard, "shard handed over");
+    }
+
+    /// A person on call asked. Of whom is in no log line.
+    pub(crate) fn inspected(kind: &'static str, shard: ShardId, fault: Option<FaultKind>) {
+        let outcome = fault.map_or("answered", FaultKind::label);
+        tracing::info!(kind, %shard, outcome, "inspected");
     }
 
     pub(crate) fn log_takes(&self, takes: bool) {

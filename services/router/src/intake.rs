@@ -84,7 +84,10 @@ pub(crate) async fn pass_on(
             let stanzas = asked.drain(..).filter_map(|call| match call {
                 Call::Ephemeral { from, to, payload } => Some(Ephemeral { from, to, payload }),
                 // Asked of an owner that is not here: dropping the question answers it.
-                Call::Attach { .. } | Call::Change { .. } | Call::Read(_) => None,
+                Call::Attach { .. }
+                | Call::Change { .. }
+                | Call::Inspect { .. }
+                | Call::Read(_) => None,
             });
             let stanzas: Vec<_> = stanzas.collect();
             let count = u64::try_from(stanzas.len()).unwrap_or_default();

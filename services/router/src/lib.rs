@@ -24,6 +24,7 @@ mod error;
 mod events;
 mod health;
 mod held;
+mod inspect;
 mod intake;
 mod keep;
 mod lane;

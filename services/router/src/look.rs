@@ -38,6 +38,11 @@ impl Lag {
         }
     }
 
+    /// The end that was seen last.
+    pub(crate) fn latest(&self) -> Option<Offset> {
+        self.latest.map(|(end, _)| end)
+    }
+
     /// How many records are not applied, and for how long that is known.
     pub(crate) fn of(&mut self, next: Offset, now: Instant) -> Option<(u64, Duration)> {
         if self.behind.is_some_and(|(end, _)| next >= end) {
@@ -79,7 +84,8 @@ impl Owner {
         self.lag.asking = Some((now, self.ground.tasks.spawn("log end", ask)));
     }
 
-    fn seen(&mut self, now: Instant) -> Seen {
+    /// What it is like now.
+    pub(crate) fn seen(&mut self, now: Instant) -> Seen {
         let clock = Timestamp::now();
         let (mut oldest, mut lanes, mut ahead, mut holes) = (None, 0, 0, 0);
         for (account, twin) in &self.twins {

@@ -21,6 +21,7 @@ use entente_core::{
 use entente_log::{Health, Log, LogError, Record, Tail};
 use entente_node::Tasks;
 use entente_proto::edge::{EdgeId, Inbound, ResumeKey, StreamId, ToEdge, ToRouter};
+use entente_proto::inspect::Question;
 use entente_shard::{Command, Reply, Shard, StoreError, Target};
 use entente_trace::Tracer;
 use futures::stream::FuturesUnordered;
@@ -36,6 +37,7 @@ use crate::edges::{Draining, Edge};
 use crate::error::RouterError;
 use crate::events::Events;
 use crate::held::Held;
+use crate::inspect::Answer;
 use crate::lane::LaneId;
 use crate::look::Lag;
 use crate::twin::Twin;
@@ -67,6 +69,11 @@ pub(crate) enum Call {
         from: AccountId,
         to: AccountId,
         payload: Bytes,
+    },
+    /// What a person on call asks.
+    Inspect {
+        question: Question,
+        reply: oneshot::Sender<Answer>,
     },
     /// A question that the state answers.
     Read(Read),
@@ -381,6 +388,9 @@ impl Owner {
                 }
             }
             Call::Ephemeral { from, to, payload } => self.pass(from, to, payload)?,
+            Call::Inspect { question, reply } => {
+                let _nobody_waits = reply.send(self.inspect(&question)?);
+            }
             Call::Read(read) => self.read(read)?,
         }
         Ok(())

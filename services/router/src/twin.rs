@@ -57,6 +57,8 @@ pub(crate) struct Twin {
     pub(crate) backlog: Sequence,
     pub(crate) credit: i64,
     pub(crate) stalled: Option<Instant>,
+    /// When this connection took it.
+    pub(crate) since: Instant,
 }
 
 impl Twin {
@@ -106,6 +108,7 @@ impl Twin {
             backlog,
             credit: 0,
             stalled: None,
+            since: Instant::now(),
         }
     }
 
@@ -222,6 +225,13 @@ impl Twin {
         position
     }
 
+    /// Where an entry of the mailbox was sent that is not acknowledged.
+    pub(crate) fn sent_at(&self, sequence: Sequence) -> Option<Position> {
+        let sent = self.unacked.iter();
+        let mut sent = sent.filter(|open| open.sequence == sequence);
+        sent.next().map(|open| open.position)
+    }
+
     /// The position that a client's `h` means, if it lies between what was acknowledged and what was
     /// sent. XEP-0198 section 4: `h` wraps at 2^32.
     pub(crate) fn position_of(&self, h: u32) -> Option<Position> {
@@ -256,6 +266,7 @@ impl Twin {
         self.edge = edge;
         self.epoch = epoch;
         self.detached = None;
+        self.since = Instant::now();
         self.started = true;
         self.done.clear();
         // What `h` does not cover is sent again, at places of its own, and refused again.

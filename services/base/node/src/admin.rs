@@ -1,22 +1,24 @@
 //! The port for the operator's machines: probes, metrics, drain.
 //!
 //! In: HTTP/1.1 on a listener of its own. Out: `/healthz` (the process turns), `/readyz` (give it
-//! work), `/metrics`, and `POST /drain`.
+//! work), `/metrics`, and `POST /drain`; beside them, pages that others answer, to this machine alone.
 //!
 //! **Invariants**
-//! - Bound apart from every port of partners and clients; nothing here names a user.
+//! - Bound apart from every port of partners and clients. What it answers to other machines names no
+//!   user.
 //! - A drain that is asked for twice begins once.
 
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use entente_core::Span;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -58,6 +60,24 @@ impl Default for AdminSettings {
     }
 }
 
+/// The answer of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How it went.
+    pub status: StatusCode,
+    /// A JSON object, or with an error a line of text.
+    pub body: String,
+}
+
+/// Pages for people on this very machine, which may name users by their internal ids.
+pub trait Pages: Send + Sync + std::fmt::Debug {
+    /// The answer to a path with its query; nothing if there is no such page.
+    fn page(&self, path: &str, query: &str) -> Option<Answering>;
+}
+
+/// A page that is being answered. Dropping it asks no more.
+pub type Answering = Pin<Box<dyn Future<Output = Page> + Send>>;
+
 /// What the port answers from.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -67,6 +87,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Begun by `POST /drain`.
     pub drain: Drain,
+    /// Answered to callers from this machine alone.
+    pub pages: Option<Arc<dyn Pages>>,
 }
 
 impl Admin {
@@ -109,10 +131,11 @@ impl Admin {
             ..HttpLimits::default()
         };
         let closing = cancel.clone();
-        let handler = move |stream, _, permit| {
+        let handler = move |stream, peer: SocketAddr, permit| {
             let (admin, cancel) = (self.clone(), closing.clone());
             async move {
-                let service = service_fn(|request| admin.respond(&request));
+                let is_local = peer.ip().to_canonical().is_loopback();
+                let service = service_fn(|request| admin.respond(request, is_local));
                 serve_http(stream, limits, service, cancel).await;
                 drop(permit);
             }
@@ -120,11 +143,31 @@ impl Admin {
         accept_loop(listener, around, cancel, handler)
     }
 
-    fn respond(
+    async fn respond(
         &self,
-        request: &Request<Incoming>,
-    ) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
-        ready(Ok(self.answer(request.method(), request.uri().path())))
+        request: Request<Incoming>,
+        is_local: bool,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (method, uri) = (request.method(), request.uri());
+        let pages = self.pages.as_ref();
+        let page = pages.and_then(|pages| pages.page(uri.path(), uri.query().unwrap_or_default()));
+        Ok(match page {
+            None => self.answer(method, uri.path()),
+            Some(_) if !is_local || !names_this_machine(request.headers()) => text(
+                StatusCode::FORBIDDEN,
+                "this page is for callers on this machine: run `entente inspect` there\n",
+            ),
+            Some(_) if *method != Method::GET => not_allowed("GET"),
+            Some(page) => {
+                let page = page.await;
+                let mut response = text(page.status, page.body);
+                if page.status.is_success() {
+                    let json = HeaderValue::from_static("application/json");
+                    response.headers_mut().insert(CONTENT_TYPE, json);
+                }
+                response
+            }
+        })
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -173,6 +216,17 @@ impl Admin {
         }
         text(StatusCode::ACCEPTED, "draining\n")
     }
+}
+
+/// Whether a request was meant for this machine: a browser that was led here by a name that somebody else
+/// owns says that name.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let is_here = |address: IpAddr| address.to_canonical().is_loopback();
+    host.is_some_and(|host| match host.parse::<SocketAddr>() {
+        Ok(address) => is_here(address.ip()),
+        Err(_) => host.parse().is_ok_and(is_here),
+    })
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -24,7 +24,7 @@ mod signals;
 mod tasks;
 
 pub use accept::{AcceptLoop, AcceptMetrics, Listener, accept_loop};
-pub use admin::{Admin, AdminSettings};
+pub use admin::{Admin, AdminSettings, Answering, Page, Pages};
 pub use callers::{CallerLimits, CallerLimitsError, CallerRefusal, Callers, Stranger};
 pub use descriptors::raise_descriptors;
 pub use drain::{Drain, Phase};

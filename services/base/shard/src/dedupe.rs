@@ -76,6 +76,13 @@ impl Dedupe {
         true
     }
 
+    /// When an id came, if it is in its sender's window.
+    pub(crate) fn seen(&self, sender: Sender, fingerprint: u64) -> Option<Timestamp> {
+        let order = &self.windows.get(&sender)?.order;
+        let found = order.iter().find(|(seen, _)| *seen == fingerprint);
+        found.map(|(_, at)| *at)
+    }
+
     /// Forgets every id, as if windows were in memory only.
     #[cfg(feature = "mutants")]
     pub(crate) fn forget(&mut self) {

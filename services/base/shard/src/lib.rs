@@ -37,7 +37,7 @@ pub use journal::{Journal, JournalError, JournalStore, PASS_COMMITS};
 pub use outbox::{OutputItem, Target};
 pub use record::{Command, Fenced, Output, Record, RecordError};
 pub use shard::{SILENCE, Shard, ShardConfig, Waiting};
-pub use standing::Standing;
+pub use standing::{Mailbox, SetAside, Standing, Trail};
 pub use store::{FjallStore, MemoryStore, Rows, StateStore, StoreError};
 pub use stores::Stores;
 pub use wake::WakeUp;

@@ -18,9 +18,12 @@ use entente_core::{
 };
 use entente_proto::directory::BlockChange;
 use entente_proto::edge::{EdgeId, EdgeStream, Router};
+use entente_proto::inspect::{Inspect, Question};
 use entente_proto::intake::{Ephemeral, Intake, Taken, Topic};
 use entente_proto::owners::{ELSEWHERE, Owners};
-use entente_proto::{Directory, DirectoryClient, IntakeClient, OwnersClient, RouterClient};
+use entente_proto::{
+    Directory, DirectoryClient, InspectClient, IntakeClient, OwnersClient, RouterClient,
+};
 use entente_router::Service;
 use futures::future::join_all;
 use tokio::sync::Mutex;
@@ -49,6 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Handles {
     pub(super) router: RouterClient,
     pub(super) directory: DirectoryClient,
+    pub(super) inspect: InspectClient,
     pub(super) intake: IntakeClient,
     pub(super) owners: OwnersClient,
 }
@@ -60,6 +64,7 @@ impl Handles {
         Self {
             router: RouterClient::local(router()),
             directory: DirectoryClient::local(router()),
+            inspect: InspectClient::local(router()),
             intake: IntakeClient::local(router()),
             owners: OwnersClient::local(Arc::new(Owned(Some(router())))),
         }
@@ -215,6 +220,17 @@ impl Nodes {
         *surveyed = Some(Instant::now());
     }
 
+    /// The node that has a shard, as its routers say now.
+    pub(super) async fn owner_of(&self, shard: ShardId) -> Option<Box<str>> {
+        self.survey().await;
+        self.owners.guess(shard)
+    }
+
+    /// The node that had a shard when it was asked for last.
+    pub(super) fn guess(&self, shard: ShardId) -> Option<Box<str>> {
+        self.owners.guess(shard)
+    }
+
     fn home_of(&self, account: AccountId) -> ShardId {
         self.placement.of_account(account)
     }
@@ -241,6 +257,14 @@ impl Intake for Nodes {
 
     async fn pass(&self, shard: ShardId, stanzas: Vec<Ephemeral>) -> Result<(), Fault> {
         of_owner!(self, shard, owner => owner.intake.pass(shard, stanzas.clone()))
+    }
+}
+
+#[async_trait]
+impl Inspect for Nodes {
+    async fn inspect(&self, question: Question) -> Result<String, Fault> {
+        let shard = question.shard(&self.placement);
+        of_owner!(self, shard, owner => owner.inspect.inspect(question.clone()))
     }
 }
 

@@ -14,7 +14,7 @@ use entente_mesh::Role;
 use entente_node::{
     AcceptMetrics, Admin, AdminSettings, Callers, Drain, Metrics, Readiness, Tasks,
 };
-use entente_proto::{DirectoryClient, IdentityClient, RouterClient};
+use entente_proto::{DirectoryClient, IdentityClient, InspectClient, RouterClient};
 use entente_push as push;
 use entente_router as router;
 use entente_shard::{Assignment, Stores};
@@ -29,6 +29,7 @@ use crate::config::{Config, Storage};
 use crate::deployment;
 use crate::door::Door;
 use crate::endpoints::RegistryEndpoints;
+use crate::inspect::Inspector;
 use crate::secrets::Secrets;
 
 /// What every part of a node shares.
@@ -321,11 +322,36 @@ impl Ground {
         Ok(people)
     }
 
-    pub(super) async fn admin(&self, settings: &AdminSettings) -> Result<(), StartError> {
+    /// Who answers a person on call at this node.
+    fn inspector(&self, parts: &Parts) -> Inspector {
+        let (cluster, router) = (parts.cluster.as_ref(), parts.router.clone());
+        let owners = match (router, cluster) {
+            (Some(_), Some(cluster)) => Some(cluster.inspect()),
+            (Some(router), None) => Some(InspectClient::local(router)),
+            (None, _) => None,
+        };
+        let place = self.place.as_ref();
+        let roles = Role::ALL.into_iter().filter(|role| self.has(*role));
+        Inspector {
+            owners,
+            whereabouts: cluster.map(Cluster::whereabouts),
+            placement: self.placement.clone(),
+            node: place.map_or_else(|| "entente".to_owned(), |place| place.node.to_string()),
+            roles: roles.map(|role| role.to_string()).collect(),
+            edge: parts.connection.as_ref().map(connection::Built::edge),
+        }
+    }
+
+    pub(super) async fn admin(
+        &self,
+        settings: &AdminSettings,
+        parts: &Parts,
+    ) -> Result<(), StartError> {
         let admin = Admin {
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             drain: self.drain.clone(),
+            pages: Some(Arc::new(self.inspector(parts))),
         };
         let (tasks, ends) = (self.tasks.clone(), self.tasks.cancelled());
         let bound = admin

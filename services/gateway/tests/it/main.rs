@@ -6,6 +6,7 @@ mod canary;
 mod collector;
 mod descriptors;
 mod foreign;
+mod inspect;
 mod killed;
 mod memory;
 mod raw;

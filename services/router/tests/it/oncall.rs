@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entente_core::{ShardId, Timestamp};
+use entente_core::{AccountId, ByteSize, Fault, FaultKind, PartnerId, ShardId, Timestamp};
 use entente_log::{Log, MemoryLog};
 use entente_node::{Drain, Readiness};
 use entente_proto::edge::ToRouter;
+use entente_proto::inspect::{Inspect, NOT_SEEN, Question};
 use entente_router::{Config, Takes};
 use entente_shard::{Assignment, Stores};
 use tokio::sync::watch;
@@ -94,6 +95,16 @@ async fn an_owner_that_stands_still_lags() {
     assert_eq!(gateway.metric(&records), Some(0));
     assert_eq!(gateway.metric(&seconds), Some(0));
     assert_eq!(gateway.metric(&of("quarantine_records", shard)), Some(6));
+    let answer = gateway.service.inspect(Question::Quarantine(shard)).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.unwrap()).unwrap();
+    let records = answer["records"].as_array().unwrap();
+    assert_eq!(records.len(), 6);
+    let offsets = records
+        .iter()
+        .map(|record| record["offset"].as_u64().unwrap());
+    assert!(offsets.is_sorted());
+    assert_eq!(records[5]["why"], "record seal does not match");
+    assert_eq!(records[5]["bytes"], 8);
     gateway.stop().await;
 }
 
@@ -203,4 +214,97 @@ async fn a_shared_log_that_is_away_takes_nobody_out() {
         assert_eq!((shown(), available()), ((true, vec![]), Some(1)));
         gateway.stop().await;
     }
+}
+
+/// Asks why something waits for an account, and for what a stanza waits.
+async fn waits(gateway: &Gateway, question: Question) -> Result<String, Fault> {
+    let answer = gateway.service.inspect(question).await?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    Ok(answer["waits"].as_str().unwrap_or_default().to_owned())
+}
+
+fn stanza(from: AccountId, to: AccountId, id: &'static str) -> Question {
+    Question::Stanza {
+        from,
+        from_device: 1,
+        to,
+        id: Bytes::from_static(id.as_bytes()),
+    }
+}
+
+/// Where a stanza is and for what it waits is told at each step of its way, and at none what it says.
+#[tokio::test(start_paused = true)]
+async fn a_stanza_can_be_followed_to_its_end() {
+    let one = Config {
+        window_stanzas: 1,
+        window_bytes: ByteSize::kib(1024),
+        ..Config::default()
+    };
+    let gateway = Gateway::start(&Disks::new(), one).await;
+    let (alice, bob) = (gateway.user("alice").await, gateway.user("bob").await);
+    let device = || waits(&gateway, Question::Device(bob));
+    let of = |id| waits(&gateway, stanza(alice, bob, id));
+    assert_eq!(device().await.as_deref(), Ok("nothing waits"));
+    assert_eq!(of("a").await, Err(NOT_SEEN));
+    let mut sender = gateway.online(alice).await;
+    sender.send(bob, &["a", "b"]).await;
+    sender.handled().await;
+    let woken = "the device is not connected; a wake-up was emitted";
+    assert_eq!(device().await.as_deref(), Ok(woken));
+    assert_eq!(of("b").await.as_deref(), Ok(woken));
+    let other = waits(&gateway, stanza(bob, alice, "a")).await;
+    assert_eq!(other, Err(NOT_SEEN), "the id of another sender");
+
+    let mut receiver = gateway.connect(bob).await;
+    receiver.bind().await;
+    receiver.manage().await;
+    let bound = "the session is bound and has not asked for its backlog";
+    assert_eq!(device().await.as_deref(), Ok(bound));
+    receiver.start().await;
+    let first = receiver.expect(&["a"]).await;
+    let in_flight = "it was sent and is not acknowledged";
+    assert_eq!(of("a").await.as_deref(), Ok(in_flight));
+    let full = "the window is full: the device does not acknowledge what it was sent";
+    assert_eq!(of("b").await.as_deref(), Ok(full));
+    let answer = gateway.service.inspect(stanza(alice, bob, "a")).await;
+    let answer = answer.unwrap();
+    assert!(
+        answer.contains(&format!("\"position\":{first}")),
+        "{answer}"
+    );
+    assert!(!answer.contains("<message"), "{answer}");
+
+    receiver.acknowledge(first).await;
+    let last = receiver.expect(&["b"]).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(of("a").await.as_deref(), Ok(""), "it is over");
+    receiver.acknowledge(last).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(device().await.as_deref(), Ok("nothing waits"));
+    gateway.stop().await;
+}
+
+/// What lies beyond an answer is said precisely.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_nothing_that_is_there_hears_so() {
+    let gateway = Gateway::start(&Disks::new(), Config::default()).await;
+    let alice = gateway.user("alice").await;
+    let nobody = AccountId::new(PartnerId::new(7).unwrap(), 1);
+    for question in [Question::Device(nobody), stanza(alice, nobody, "a")] {
+        let refused = gateway.service.inspect(question).await.unwrap_err();
+        assert_eq!(refused.kind(), FaultKind::NotFound);
+        assert_eq!(refused.text(), "the account is not enlisted");
+    }
+    let beyond = Question::Shard(ShardId::new(SHARDS));
+    let refused = gateway.service.inspect(beyond).await.unwrap_err();
+    assert_eq!(refused.text(), "there is no such shard");
+    let shard = gateway.placement.of_account(alice);
+    // Until somebody has asked the log, nobody knows of a lag.
+    sleep(2 * LOOK).await;
+    let answer = gateway.service.inspect(Question::Shard(shard)).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.unwrap()).unwrap();
+    assert_eq!(answer["state"], "serving");
+    assert_eq!(answer["log"]["lag_records"], 0);
+    assert_eq!(answer["epoch"], 1);
+    gateway.stop().await;
 }

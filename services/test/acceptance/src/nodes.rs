@@ -254,6 +254,23 @@ impl Deployment {
         Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
+    /// What `entente inspect` says beside a node, and its status.
+    ///
+    /// # Errors
+    /// If the program does not start.
+    pub fn inspect(
+        &self,
+        role: &str,
+        node: &str,
+        words: &[&str],
+    ) -> anyhow::Result<std::process::Output> {
+        let mut inspect = std::process::Command::new(&self.program);
+        let config = self.folder.path().join("nodes/entente.toml");
+        inspect.arg("inspect").arg("--config").arg(config);
+        inspect.args(["--role", role, "--node", node, "--json"]);
+        Ok(inspect.args(words).output()?)
+    }
+
     /// The lines of level ERROR in the logs of all nodes, with the names of the nodes.
     ///
     /// # Errors

@@ -13,6 +13,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_millis(200);
 const CONNECTION: Duration = Duration::from_millis(1500);
 
+/// Says what it was asked.
+#[derive(Debug)]
+struct Echo;
+
+impl Pages for Echo {
+    fn page(&self, path: &str, query: &str) -> Option<Answering> {
+        let asked = path.strip_prefix("/echo/")?;
+        let page = Page {
+            status: if asked == "nobody" {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::OK
+            },
+            body: format!("{asked} {query}"),
+        };
+        Some(Box::pin(std::future::ready(page)))
+    }
+}
+
 struct Rig {
     address: SocketAddr,
     readiness: Readiness,
@@ -28,6 +47,7 @@ async fn rig() -> Rig {
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         drain: drain.clone(),
+        pages: Some(Arc::new(Echo)),
     };
     let settings = AdminSettings {
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -49,8 +69,13 @@ async fn rig() -> Rig {
 
 impl Rig {
     async fn ask(&self, method: &str, path: &str) -> String {
+        self.ask_as("a", method, path).await
+    }
+
+    async fn ask_as(&self, host: &str, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer);
@@ -101,6 +126,31 @@ async fn readiness_is_what_the_conditions_and_the_drain_say() {
     assert!(answer.ends_with("draining\n"), "{answer}");
     let answer = rig.ask("GET", "/healthz").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "a drain is healthy");
+}
+
+#[tokio::test]
+async fn pages_of_others_are_answered_to_this_machine() {
+    let rig = rig().await;
+    let here = rig.address.to_string();
+    let answer = rig.ask_as(&here, "GET", "/echo/a?b=c").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains("content-type: application/json"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("\r\n\r\na b=c"), "{answer}");
+    let answer = rig.ask_as("[::1]:9600", "GET", "/echo/nobody").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("content-type: text/plain"), "{answer}");
+    let answer = rig.ask_as(&here, "POST", "/echo/a").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    // A page of the browser on this machine, under a name that leads here.
+    for host in ["a", "evil.example:9600", "192.0.2.1", "10.0.0.1:9600"] {
+        let answer = rig.ask_as(host, "GET", "/echo/a").await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{host}: {answer}");
+        let answer = rig.ask_as(host, "GET", "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
 }
 
 #[tokio::test]

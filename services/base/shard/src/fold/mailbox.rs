@@ -59,21 +59,27 @@ impl Shard {
 
     fn is_new(&mut self, envelope: &Envelope) -> bool {
         // The recipient counts too: RFC 6120 8.1.3 lets a client use an id again in its next stream.
-        let partner = envelope.to.partner().number().to_be_bytes();
-        let number = envelope.to.number().to_be_bytes();
         let fingerprint = if envelope.id.is_empty() {
             // Without an id only the place in the sender's session tells a repetition.
             let epoch = envelope.epoch.value().to_be_bytes();
             let position = envelope.position.value().to_be_bytes();
-            self.dedupe
-                .fingerprint(&[&partner, &number, &epoch, &position, &envelope.payload])
+            self.fingerprint(envelope.to, &[&epoch, &position, &envelope.payload])
         } else {
-            self.dedupe.fingerprint(&[&partner, &number, &envelope.id])
+            self.fingerprint(envelope.to, &[&envelope.id])
         };
         let sender = (envelope.from, envelope.from_device);
         let is_new = self.dedupe.insert(sender, fingerprint, self.row.time);
         self.repeated += u64::from(!is_new);
         is_new
+    }
+
+    /// What is kept of a stanza for an account to know it again.
+    pub(crate) fn fingerprint(&self, to: AccountId, parts: &[&[u8]]) -> u64 {
+        let partner = to.partner().number().to_be_bytes();
+        let number = to.number().to_be_bytes();
+        let mut all: Vec<&[u8]> = vec![&partner, &number];
+        all.extend(parts);
+        self.dedupe.fingerprint(&all)
     }
 
     /// Gateway-made content for an account of this shard. Never causes a notice itself.

@@ -54,6 +54,14 @@ impl Owners for Node {
 }
 
 #[async_trait]
+impl Inspect for Node {
+    async fn inspect(&self, question: Question) -> Result<String, Fault> {
+        self.take(question.shard(&placement()))?;
+        Ok("{}".to_owned())
+    }
+}
+
+#[async_trait]
 impl Router for Node {
     async fn attach(&self, _: EdgeId, shard: ShardId) -> Result<EdgeStream, Fault> {
         self.take(shard)?;
@@ -66,6 +74,7 @@ fn handles(node: &Arc<Node>) -> Handles {
     Handles {
         router: RouterClient::local(Arc::<Node>::clone(node)),
         directory: DirectoryClient::local(Arc::new(nobody)),
+        inspect: InspectClient::local(Arc::<Node>::clone(node)),
         intake: IntakeClient::local(Arc::<Node>::clone(node)),
         owners: OwnersClient::local(Arc::<Node>::clone(node)),
     }
@@ -120,6 +129,21 @@ async fn a_wrong_guess_costs_one_redirect_and_is_remembered() {
     assert_eq!(two.map(|node| *node.asked.lock()), [1, 1]);
     let reached = nodes.attach(EdgeId(1), ShardId::new(3)).await.unwrap_err();
     assert_eq!(reached.kind(), FaultKind::Internal);
+}
+
+/// Whoever is on call asks any router.
+#[tokio::test]
+async fn a_question_is_answered_by_the_owner() {
+    let (nodes, two) = swapped([4..8, 0..4]);
+    for shard in [0, 5] {
+        let question = Question::Shard(ShardId::new(shard));
+        assert_eq!(nodes.inspect(question).await.as_deref(), Ok("{}"));
+    }
+    assert_eq!(two.map(|node| *node.calls.lock()), [2, 1]);
+    let named = nodes.owner_of(ShardId::new(0)).await;
+    assert_eq!(named.as_deref(), Some("r2"));
+    let beyond = nodes.inspect(Question::Shard(ShardId::new(8))).await;
+    assert_eq!(beyond, Err(NO_OWNER));
 }
 
 #[tokio::test]

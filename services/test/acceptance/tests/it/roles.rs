@@ -303,3 +303,41 @@ async fn nodes_tell_who_is_there_and_end_in_order() {
     }
     assert_eq!(deployment.errors().unwrap(), Vec::<String>::new());
 }
+
+/// Whoever is on call asks any router, which finds the owner; a node that faces strangers names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_router_answers_for_all_of_them() {
+    let mut deployment = Deployment::start(&program()).await.unwrap();
+    let [_, theirs] = deployment.enlist(1).await.unwrap();
+    let bob = &theirs[0];
+    let (account, shard) = (bob.account.to_string(), deployment.shard(bob.account));
+    let device = Client::connect(deployment.client(bob, 0)).await.unwrap();
+    let number = shard.to_string();
+    let (device_of, shard_of) = (["device", &account], ["shard", &number]);
+    let wanted = ["\"node\":\"r2\"", "\"state\":\"attached\"", "\"entries\":0"];
+    for router in ["r1", "r2"] {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = deployment.inspect("router", router, &device_of).unwrap();
+            assert!(said.status.success(), "{router}: {said:?}");
+            let said = String::from_utf8(said.stdout).unwrap();
+            if wanted.iter().all(|member| said.contains(member)) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{router}: {said}");
+        }
+    }
+    let said = deployment.inspect("connection", "c1", &shard_of).unwrap();
+    let named = String::from_utf8(said.stdout).unwrap();
+    assert!(named.contains("\"node\":\"r2\""), "{named}");
+    let said = deployment.inspect("connection", "c1", &device_of).unwrap();
+    let why = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(why.contains("is owned by the router r2"), "{why}");
+    drop(device);
+    deployment.node("r2").unwrap().kill().await.unwrap();
+    let said = deployment.inspect("router", "r1", &shard_of).unwrap();
+    let why = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1), "{why}");
+    assert!(why.contains(&format!("shard {shard}: ")), "{why}");
+}
