@@ -18,8 +18,8 @@ LIMITS = {
     "push_cores": (1, "cores", "one push node has the only partition of the wake-ups, its owner is one task"),
     "redis_cores": (1, "cores", "a Redis process takes commands on one thread; a Redis Cluster has several"),
     "mesh": (4096, "connections a listener", "CONNECTIONS in services/base/mesh/src/listen.rs"),
-    "ahead": (2 * MIB, "bytes a partition and topic", "AHEAD_KIB in services/backends/kafka/src/client.rs: "
-              "every router fetches every partition, and what nobody reads fills that room once"),
+    "ahead": (2 * MIB, "bytes a partition", "AHEAD_KIB in services/backends/kafka/src/client.rs: fetched ahead of "
+              "the owner, who alone follows a partition of the input"),
     "segment": (GIB, "bytes", "segment.bytes of Kafka: DeleteRecords frees whole segments, and not the newest"),
 }  # fmt: skip
 ASSUMED = {
@@ -205,11 +205,9 @@ class Plan:
         accounts = max(of.accounts, of.sessions)
         value = accounts * self.cost("memory.account.router") + of.sessions * self.cost("memory.session.router")
         value = (value + self["rows"]) * self.guess("rss") / (self["nodes.router"] - 2)
-        value += 2 * self["partitions"] * self.limit("ahead")
-        formula = "(accounts × account + sessions × session + rows) × rss / (nodes.router − 2) + 2 × partitions × ahead"
+        value += self["partitions"] * self.limit("ahead") / (self["nodes.router"] - 2)
+        formula = "((accounts × account + sessions × session + rows) × rss + partitions × ahead) / (nodes.router − 2)"
         self.line("memory.router", value, "bytes a node", formula)
-        share = 2 * self["partitions"] * self.limit("ahead")
-        self.line("memory.router.ahead", share, "bytes a node", "2 × partitions × ahead, in the line above")
 
     def brokers(self):
         of = self.volumes
@@ -260,9 +258,10 @@ class Plan:
         mesh = LIMITS["mesh"]
         nodes = sum(self[f"nodes.{role}"] for role in ("connection", "router", "identity", "push"))
         yield wall("connections of a router's mesh listener", nodes, mesh[0], mesh[2])
-        # What is fetched ahead does not shrink when routers are added.
-        ahead, room = self["memory.router.ahead"], of.node_memory * of.use
-        yield wall("a router's memory for what is fetched ahead", ahead, room, LIMITS["ahead"][2])
+        # All rows are in memory, and there are no more routers than shards to spread them over.
+        rows = self["rows"] * ASSUMED["rss"][0]
+        room = shards[0] * of.node_memory * of.use
+        yield wall("memory of as many routers as there may be shards", rows, room, "the rows of all owned shards are in memory")
 
     def full(self):
         """How many times the peak each role bears with one node lost, as planned."""

@@ -66,7 +66,7 @@ def by_hand():
     near(one["waiting"], 1.296e9)
     near(one["rows"], 1.296e9 * 768)
     rows = (8.64e6 * 3000 + 1.296e9 * 768) * 1.5 / 5
-    near(one["memory.router"], rows + 2 * 64 * 2 * MIB)
+    near(one["memory.router"], rows + 64 * 2 * MIB / 5)
     # 0.7 × 1000 and 0.3 × 1000; 0.7 × 100 and 0.3 × 3100.
     near(one["log.input"], 200e6)
     near(one["log.state"], 200e6)
