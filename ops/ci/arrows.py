@@ -50,6 +50,7 @@ CRATES = {
     "demo": (SERVICES, 4),
     "gateway": (SERVICES, 5),
     "acceptance": (TEST, 6),
+    "fleet": (LOAD, 1),
     "history": (LOAD, 1),
     "probe": (LOAD, 1),
     "relay": (LOAD, 2),
