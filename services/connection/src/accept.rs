@@ -31,6 +31,7 @@ use crate::error::BuildError;
 use crate::events::{Door, Handshake, HandshakeOutcome, Meters};
 use crate::links::Links;
 use crate::negotiate::{Host, negotiate};
+use crate::pace::Pace;
 use crate::rebind::Rebinds;
 use crate::revoke::Revocations;
 use crate::secure::{ALPN_HTTP, ALPN_XMPP, Certificates, SecureError};
@@ -195,6 +196,7 @@ fn host(config: &Config, deps: &Deps, meters: Meters) -> Result<Arc<Host>, Build
             domain,
             config: config.clone(),
             tracer: deps.tracer.clone(),
+            pace: Arc::new(Pace::new(&config.pacing, &deps.metrics)?),
         }),
         identity: deps.identity.clone(),
         links: Arc::new(links),

@@ -7,6 +7,7 @@ use entente_core::{ByteSize, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::drain::Elsewhere;
+use crate::pace::PacingConfig;
 
 /// The configuration of the connection service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How long each phase of a connection may take.
     pub deadlines: DeadlinesConfig,
+    /// How many logins are taken on.
+    pub pacing: PacingConfig,
     /// How long a durable stanza may wait for its recipient.
     pub stanza_life: Span,
     /// What `max` of `<enabled/>` says: how long a session can be resumed.
@@ -119,6 +122,7 @@ impl Default for Config {
             websocket: WebSocketConfig::default(),
             limits: LimitsConfig::default(),
             deadlines: DeadlinesConfig::default(),
+            pacing: PacingConfig::default(),
             stanza_life: Span::secs(30 * 24 * 3600),
             resume_time: Span::secs(300),
             first_count: 0,
@@ -206,6 +210,7 @@ impl Config {
             return Err(ConfigError::NoListener);
         }
         self.limits.check()?;
+        self.pacing.check()?;
         self.deadlines.check()
     }
 }
@@ -282,5 +287,8 @@ mod tests {
         config = Config::default();
         config.deadlines.idle = Span::secs(0);
         assert_eq!(config.check(), Err(ConfigError::Zero("deadlines.idle")));
+        config = Config::default();
+        config.pacing.logins = 0;
+        assert_eq!(config.check(), Err(ConfigError::Zero("pacing.logins")));
     }
 }

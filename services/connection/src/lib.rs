@@ -21,6 +21,7 @@ mod events;
 mod fault;
 mod links;
 mod negotiate;
+mod pace;
 mod rebind;
 mod revoke;
 mod secure;
@@ -34,6 +35,7 @@ pub use config::{Config, ConfigError, DeadlinesConfig, LimitsConfig, TlsConfig, 
 pub use domain::DomainCertificate;
 pub use drain::{Elsewhere, ElsewhereError};
 pub use error::BuildError;
+pub use pace::PacingConfig;
 pub use secure::SecureError;
 
 use entente_core::ByteSize;

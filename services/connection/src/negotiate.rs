@@ -28,6 +28,7 @@ use crate::drain::elsewhere;
 use crate::events::{self, Meters};
 use crate::limits_of;
 use crate::links::{Basis, Links, Seat};
+use crate::pace::Retry;
 use crate::rebind::Rebinds;
 use crate::revoke::{Mark, Revocations};
 use crate::session::{Rules, Session, hex};
@@ -70,6 +71,13 @@ pub(crate) struct Refusal(Option<Element>);
 impl Refusal {
     fn stream(condition: StreamCondition, text: &'static str) -> Self {
         Self(Some(condition.to_element(Some(text))))
+    }
+
+    /// Too many come at once: when to come back.
+    fn later(retry: Retry) -> Self {
+        let error = StreamCondition::ResourceConstraint.to_element(Some("too many log in"));
+        // RFC 6120 4.9.4: an application-specific condition beside the defined one.
+        Self(Some(error.with_child(retry.element())))
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) use self::flow::{ANSWER_PATIENCE, failed_element, hex, read_resume_id
 use self::flow::{Barrier, Management, Readiness};
 use self::ledger::Ledger;
 use crate::config::Config;
+use crate::pace::Pace;
 use crate::wire::Outbox;
 
 /// Stanzas of our own that may wait for a position: a page of requests sent at once.
@@ -50,6 +51,7 @@ pub(crate) struct Rules {
     pub(crate) domain: Jid,
     pub(crate) config: Config,
     pub(crate) tracer: Tracer,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// Who the client is.

@@ -8,6 +8,7 @@ mod hostile;
 mod login;
 mod manage;
 mod messages;
+mod pace;
 mod reattach;
 mod router;
 mod secure;

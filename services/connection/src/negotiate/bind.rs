@@ -109,6 +109,7 @@ impl Talk<'_> {
             }
             tokio::time::sleep_until(due).await;
         }
+        let _under_way = self.host.rules.pace.begin();
         let seat = self.seat(login).await?;
         let (session, account) = (seat.session, login.account);
         let bind = ToRouter::Bind { session, account };

@@ -4,6 +4,8 @@
 //! - At most so many attempts as the settings allow; then the stream is over.
 //! - The answer to a failed login is the same for an unknown account and a wrong token.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use entente_core::FaultKind;
@@ -14,6 +16,18 @@ use super::sasl::{self, Claim, Mechanism, SaslFailure};
 use super::{Login, Negotiated, Refusal, Talk};
 use crate::events::{self, LoginOutcome};
 use crate::links::Basis;
+use crate::pace::{Errand, Retry};
+
+/// What a client says that it wants, before it is judged.
+fn errand(request: &Element, profile: &Ns) -> Errand {
+    if profile != &ns::SASL2 {
+        Errand::Unsaid
+    } else if request.child("resume", &ns::SM).is_some() {
+        Errand::Resume
+    } else {
+        Errand::Fresh
+    }
+}
 
 /// RFC 7628 3.2.2: what a bearer token was refused with.
 const INVALID_TOKEN: &str = r#"{"status":"invalid_token"}"#;
@@ -69,11 +83,25 @@ impl Talk<'_> {
     }
 
     fn fail(&mut self, failure: SaslFailure, profile: Ns) {
+        let failure = self.failure(failure, profile);
+        self.stream.out.element(&failure);
+    }
+
+    fn failure(&self, failure: SaslFailure, profile: Ns) -> Element {
         events::Login(LoginOutcome::Failed(failure)).emit(&self.host.meters);
         // XEP-0388 section 2.6.2: the conditions stay those of RFC 6120.
         let condition = Element::new(failure.as_str(), ns::SASL);
-        let failure = Element::new("failure", profile).with_child(condition);
-        self.stream.out.element(&failure);
+        Element::new("failure", profile).with_child(condition)
+    }
+
+    /// It is not this client's turn: says when it is, and ends the stream, so that nobody waits who
+    /// holds a connection.
+    fn later(&mut self, retry: Retry, profile: &Ns) -> Refusal {
+        let failure = self.failure(SaslFailure::TemporaryAuthFailure, profile.clone());
+        self.stream
+            .out
+            .element(&failure.with_child(retry.element()));
+        Refusal::later(retry)
     }
 
     /// Everything else before login (T36). XEP-0138 gets the answer that it defines, once.
@@ -116,7 +144,14 @@ impl Talk<'_> {
         let claim = sasl::decode(&response)
             .and_then(|data| mechanism.read(&data, self.host.rules.domain.as_str()));
         let outcome = match claim {
-            Ok(claim) => self.judge(claim).await,
+            Ok(claim) => {
+                let pace = Arc::clone(&self.host.rules.pace);
+                // Before anything is looked up or verified: a refusal costs next to nothing.
+                match pace.admit(claim.account, errand(request, profile)).await {
+                    Ok(_under_way) => self.judge(claim).await,
+                    Err(retry) => return Err(self.later(retry, profile)),
+                }
+            }
             Err(failure) => Err(failure),
         };
         if mechanism == Mechanism::OAuthBearer && outcome.is_err() {

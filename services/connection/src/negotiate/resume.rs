@@ -72,6 +72,7 @@ impl Talk<'_> {
             .and_then(|h| h.trim().parse().ok())
             .ok_or(OVER)?;
         let first = self.host.rules.config.first_count;
+        let _under_way = self.host.rules.pace.begin();
         let seat = self.seat(login).await?;
         let ask = ToRouter::Resume {
             session: seat.session,

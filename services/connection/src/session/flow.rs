@@ -279,6 +279,9 @@ impl Session {
 
     /// The log takes its time: the client hears how far it got by now.
     pub(crate) fn put_off(&mut self, fx: &mut Effects<'_>) {
+        if let Some(waited) = self.ledger.waited() {
+            self.rules.pace.hear(waited);
+        }
         if let Management::On(managed) = &mut self.management
             && let Some(asked) = &mut managed.asked
         {
@@ -320,7 +323,9 @@ impl Session {
     /// The owner handled everything up to a position.
     pub(super) fn take_handled(&mut self, through: Position) {
         self.handled = self.handled.max(through);
-        self.ledger.handled(self.handled);
+        if let Some(waited) = self.ledger.handled(self.handled) {
+            self.rules.pace.hear(waited);
+        }
     }
 
     /// At the end of a round: answers what can be answered, and asks for what was written.

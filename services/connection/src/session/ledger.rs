@@ -9,9 +9,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use entente_core::{Envelope, Position, Sequence, SessionId};
 use entente_proto::edge::{Refusal, Report, ToRouter, Unacked};
+use tokio::time::Instant;
 
 /// Stanzas without an outcome: as many as one session sends while a log syncs, many times over.
 const OPEN_STANZAS: usize = 1024;
@@ -31,6 +33,8 @@ pub(super) struct Ledger {
     acked: Position,
     delivered: Sequence,
     settled: Sequence,
+    /// One stanza that waits for its outcome, and since when.
+    probe: Option<(Position, Instant)>,
 }
 
 /// A stanza without an outcome, as far as the owner said.
@@ -77,11 +81,23 @@ impl Ledger {
 
     pub(super) fn submitted(&mut self, envelope: Arc<Envelope>) {
         self.open_bytes += envelope.payload.len();
+        // One at a time: a look at the clock for each way to the log and back, not for each stanza.
+        if self.probe.is_none() {
+            self.probe = Some((envelope.position, Instant::now()));
+        }
         self.open.push_back(Open::Submitted(envelope));
     }
 
-    /// The owner handled everything up to a position.
-    pub(super) fn handled(&mut self, through: Position) {
+    /// How long the stanza that is watched waits by now.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.probe.map(|(_, since)| since.elapsed())
+    }
+
+    /// The owner handled everything up to a position. Gives how long the stanza that was watched waited,
+    /// if that has its outcome.
+    pub(super) fn handled(&mut self, through: Position) -> Option<Duration> {
+        let waited = self.waited();
+        let over = self.probe.take_if(|(position, _)| *position <= through);
         // An answer that came late stands behind stanzas that came later: it goes with those.
         while let Some(front) = self.open.front()
             && front.position() <= through
@@ -90,6 +106,7 @@ impl Ledger {
             self.open.pop_front();
         }
         give_back(&mut self.open);
+        waited.filter(|_| over.is_some())
     }
 
     /// The owner refused a stanza, and its error was written.

@@ -69,6 +69,12 @@ impl Session {
         fx: &mut Effects<'_>,
     ) {
         let class = class(&message);
+        if class == Class::Ephemeral && self.rules.pace.is_slow() {
+            // It would take the room of what is owed, and arrive late.
+            fx.tally.dropped += 1;
+            self.handled_here(fx);
+            return;
+        }
         match class {
             Class::Durable => fx.tally.durable += 1,
             Class::Ephemeral => fx.tally.ephemeral += 1,

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::events::Meters;
 use crate::links::Links;
 use crate::negotiate::Host;
+use crate::pace::Pace;
 use crate::rebind::Rebinds;
 use crate::revoke::Revocations;
 use crate::session::Rules;
@@ -179,6 +180,7 @@ impl World {
             rebinds: Rebinds::new(limits.bind_burst, limits.bind_interval.get()),
             rules: Arc::new(Rules {
                 domain: Jid::parse(DOMAIN).unwrap(),
+                pace: Arc::new(Pace::new(&config.pacing, &Metrics::new()).unwrap()),
                 config,
                 tracer: Tracer::off(),
             }),
