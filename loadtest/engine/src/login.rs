@@ -116,10 +116,7 @@ async fn inline(
     line.queue(request.as_bytes());
     let answer = line.element().await?;
     if !answer.starts_with(b"<success") {
-        return Err(LineError::Refused {
-            step: "the login",
-            condition: crate::wire::condition(&answer),
-        });
+        return Err(LineError::login(&answer));
     }
     // The features that follow a success are of no interest; a stream that ends shows later.
     if let Some(at) = memchr::memmem::find(&answer, b"<resumed") {

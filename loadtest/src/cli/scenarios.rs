@@ -15,6 +15,10 @@ pub const SCENARIOS: &[(&str, &str)] = &[
         include_str!("../../scenarios/login-storm.toml"),
     ),
     (
+        "login-spike",
+        include_str!("../../scenarios/login-spike.toml"),
+    ),
+    (
         "reconnect-storm",
         include_str!("../../scenarios/reconnect-storm.toml"),
     ),

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::account::Account;
 use crate::scenario::Sasl;
-use crate::wire::{Line, LineError, condition};
+use crate::wire::{Line, LineError};
 use crate::xml::text_of;
 
 const NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
@@ -68,7 +68,7 @@ async fn scram(
     start(line, name, &STANDARD.encode(mechanism.initial()));
     let challenge = line.element().await?;
     if !challenge.starts_with(b"<challenge") {
-        return Err(refusal(&challenge));
+        return Err(LineError::login(&challenge));
     }
     let data = text_of(&challenge, b"<challenge", b"</");
     let data = data
@@ -91,11 +91,11 @@ async fn scram(
         return if answer.starts_with(b"<success") {
             Ok(())
         } else {
-            Err(refusal(&answer))
+            Err(LineError::login(&answer))
         };
     }
     if !answer.starts_with(b"<success") {
-        return Err(refusal(&answer));
+        return Err(LineError::login(&answer));
     }
     prove(&mut mechanism, &answer)
 }
@@ -125,14 +125,7 @@ async fn success(line: &mut Line) -> Result<(), LineError> {
         // RFC 7628 3.2.3: the error comes as a challenge, and is acknowledged with ^A.
         line.queue(format!("<response xmlns='{NS}'>AQ==</response>").as_bytes());
         let answer = line.element().await?;
-        return Err(refusal(&answer));
+        return Err(LineError::login(&answer));
     }
-    Err(refusal(&answer))
-}
-
-fn refusal(answer: &[u8]) -> LineError {
-    LineError::Refused {
-        step: "the login",
-        condition: condition(answer),
-    }
+    Err(LineError::login(&answer))
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use entente_stanza::StreamFault;
 
+use crate::xml::{attribute, number};
+
 /// A connection that failed, or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -19,6 +21,9 @@ pub enum LineError {
     /// The socket failed.
     #[error("the connection broke: {0}")]
     Io(io::Error),
+    /// The server takes no login of this account now and says when it will, in seconds.
+    #[error("the login is to be tried again in {0} s")]
+    Later(u32),
     /// Bytes that are no XMPP stream.
     #[error("the server's bytes are no stream: {0}")]
     NoStream(#[from] StreamFault),
@@ -52,6 +57,7 @@ impl LineError {
             Self::Connect(error) => format!("connect: {}", error.kind()),
             Self::Deadline(_) => "no answer".to_owned(),
             Self::Io(error) => format!("connection lost: {}", error.kind()),
+            Self::Later(_) => "the login: later".to_owned(),
             Self::NoStream(_) => "bytes that are no stream".to_owned(),
             Self::Refused { step, condition } => format!("{step}: {condition}"),
             Self::Stream(condition) => format!("stream error: {condition}"),
@@ -72,6 +78,20 @@ impl LineError {
             Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
             Self::Unmet(_) => true,
             _ => false,
+        }
+    }
+
+    /// A login that was refused: for good, or until the time that the server names in its own words
+    /// (`<retry after='SECONDS'/>` in `urn:entente:0`).
+    pub(crate) fn login(element: &[u8]) -> Self {
+        let retry = memchr::memmem::find(element, b"<retry").and_then(|at| element.get(at..));
+        let after = retry.and_then(|retry| attribute(retry, b"after"));
+        match after.and_then(number) {
+            Some(after) => Self::Later(after),
+            None => Self::Refused {
+                step: "the login",
+                condition: condition(element),
+            },
         }
     }
 
@@ -98,5 +118,21 @@ pub(crate) fn condition(element: &[u8]) -> String {
         "no condition".to_owned()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_login_tells_when_to_come_back_if_it_was_said() {
+        let paced = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><temporary-auth-failure/>\
+            <retry xmlns='urn:entente:0' after='17'/></failure>";
+        assert!(matches!(LineError::login(paced), LineError::Later(17)));
+        let plain =
+            b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+        assert!(LineError::login(plain).is_final());
+        assert!(!LineError::login(paced).is_final());
     }
 }

@@ -110,7 +110,11 @@ impl Worker {
         let known = self
             .device(me)
             .is_some_and(|device| device.borrow().epoch > 0);
-        if !known && (error.is_final() || failures >= TRIES) {
+        let later = match error {
+            LineError::Later(after) => Some(*after),
+            _ => None,
+        };
+        if !known && later.is_none() && (error.is_final() || failures >= TRIES) {
             self.common
                 .fatal
                 .lock()
@@ -121,7 +125,8 @@ impl Worker {
         let wait = FIRST_WAIT
             .saturating_mul(1 << failures.min(10))
             .min(LONGEST_WAIT);
-        sleep(wait / 2 + span(self.within(wait / 2))).await;
+        let told = Duration::from_secs(later.unwrap_or_default().into());
+        sleep(told + wait / 2 + span(self.within(wait / 2))).await;
         true
     }
 

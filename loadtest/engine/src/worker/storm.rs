@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -73,11 +74,19 @@ impl Worker {
                     .lock()
                     .get_or_insert_with(|| error.to_string());
             }
+            let later = match error {
+                LineError::Later(after) => Some(after),
+                _ => None,
+            };
             self.tally
                 .borrow_mut()
                 .login_failure(self.stage(), error.kind());
             // What refuses at once must not be asked without end.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let later = match later {
+                Some(after) => Duration::from_secs(after.into()),
+                None => Duration::from_millis(50),
+            };
+            tokio::time::sleep(later).await;
         }
     }
 
