@@ -107,9 +107,9 @@ impl Keeper {
             claimed = claimed => claimed,
         };
         let error = match claimed {
-            Ok(mut owner) => {
+            Ok((mut owner, tail)) => {
                 self.ground.held.serving(self.config.shard, owner.epoch);
-                match owner.run(&mut self.inlets).await {
+                match owner.run(&mut self.inlets, tail).await {
                     Ok(()) => return Ok(()),
                     Err(error) => {
                         owner.abandon().await;

@@ -187,8 +187,6 @@ pub(crate) struct Owner {
     pub(crate) stored_at: Option<Instant>,
     pub(crate) swept: Option<AccountId>,
     pub(crate) sweep_at: Instant,
-    /// Where the take-over stopped reading.
-    tail: Tail,
     pub(crate) lag: Lag,
 }
 
@@ -200,7 +198,7 @@ pub(crate) struct Inlets {
 }
 
 impl Owner {
-    pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch, tail: Tail) -> Self {
+    pub(crate) fn new(ground: Ground, shard: Shard, epoch: Epoch) -> Self {
         let now = Instant::now();
         Self {
             ground,
@@ -238,16 +236,14 @@ impl Owner {
             stored_at: None,
             swept: None,
             sweep_at: now,
-            tail,
             lag: Lag::default(),
         }
     }
 
-    /// Owns the shard until the tasks are told to end, or something makes it unsafe to go on.
-    pub(crate) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), RouterError> {
+    /// Owns the shard until the tasks are told to end, or something makes it unsafe to go on. `tail` stands
+    /// behind what was applied.
+    pub(crate) async fn run(&mut self, inlets: &mut Inlets, tail: Tail) -> Result<(), RouterError> {
         let cancelled = self.ground.tasks.cancelled();
-        let mut tail = self.tail.clone();
-        tail.seek(self.shard.next());
         // Kept over the turns: a read that begins anew with each batch of an edge may never end.
         let mut reading = Box::pin(read_on(tail));
         let mut has_callers = true;

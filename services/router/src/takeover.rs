@@ -22,12 +22,13 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 /// Takes the rows of a shard, replays its partition to the end, and claims it. `own` is the claimer's
 /// nonce: the same for each attempt, so that a claim that arrives late is known as its own. Until the
 /// claim is there, the owner before serves. Dropping the future leaves at most claims behind.
+/// With the owner comes its tail, which stands where the owner goes on.
 pub(crate) async fn take_over(
     ground: Ground,
     config: ShardConfig,
     stores: &Stores,
     own: [u8; 16],
-) -> Result<Owner, RouterError> {
+) -> Result<(Owner, Tail), RouterError> {
     let partition = config.shard.index();
     let log = Arc::clone(&ground.log);
     let began = Instant::now();
@@ -60,11 +61,11 @@ pub(crate) async fn take_over(
         (Phase::Replay, caught_up - loaded),
         (Phase::Claim, caught_up.elapsed()),
     ]);
-    let mut owner = Owner::new(ground, shard, epoch, tail);
+    let mut owner = Owner::new(ground, shard, epoch);
     // Their connections may live: edges that held them with the owner before report them now.
     owner.unreported.extend(owner.shard.connected()?);
     owner.report_by += owner.ground.config.report_time.get();
-    Ok(owner)
+    Ok((owner, tail))
 }
 
 async fn claim(
