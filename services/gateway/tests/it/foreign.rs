@@ -1,15 +1,13 @@
 //! Trace contexts that clients send: none becomes ours, and none decides what is traced.
 
 use bytes::Bytes;
-use entente_kit::client::Event;
 use entente_kit::enlist::ENLIST_PATH;
 use entente_stanza::{Element, ns};
 use http_body_util::Full;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use tokio::time::timeout;
 
 use crate::collector::Collector;
-use crate::stand::{PATIENCE, Stand};
+use crate::stand::{PATIENCE, Stand, heard};
 
 /// Ids that nobody draws by chance.
 const TRACE: [u8; 16] = [0xab; 16];
@@ -70,14 +68,7 @@ async fn message(stand: &Stand, flags: &str) {
         .with_child(context("traceparent"));
     ada.send_stanza(&stanza);
     ada.flush().await.unwrap();
-    let heard = async {
-        loop {
-            if let Event::Message(message) = eve.recv().await.unwrap() {
-                return message;
-            }
-        }
-    };
-    assert_eq!(&*timeout(PATIENCE, heard).await.unwrap().id, "one");
+    assert_eq!(heard(&mut eve).await, "one");
 }
 
 async fn started(one_in: u32) -> (Collector, Stand) {

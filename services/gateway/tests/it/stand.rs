@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entente_core::{AccountId, PartnerId};
-use entente_kit::client::{Client, ClientConfig, Credential, Mechanism, Transport};
+use entente_kit::client::{Client, ClientConfig, Credential, Event, Mechanism, Transport};
 use entente_kit::enlist::{EnlistError, EnlistForm};
 use entente_kit::http::HttpTarget;
 use entente_kit::partner::{Algorithm, Partner, PartnerConfig};
@@ -16,7 +16,7 @@ use entente_kit::process::{Ports, Process, ProcessConfig};
 use entente_kit::signing::SigningPair;
 use entente_kit::trust::Trust;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entente");
 pub(crate) const DOMAIN: &str = "interop.localhost";
@@ -230,4 +230,16 @@ push = "{base}"
 enlistments_per_minute = 100000
 "#
     )
+}
+
+/// The id of the next message that a client gets.
+pub(crate) async fn heard(client: &mut Client) -> String {
+    let heard = async {
+        loop {
+            if let Event::Message(message) = client.recv().await.unwrap() {
+                return message.id.to_string();
+            }
+        }
+    };
+    timeout(PATIENCE, heard).await.unwrap()
 }

@@ -1,6 +1,5 @@
 //! One message is one trace, from the sender's connection to the recipient's.
 
-use entente_kit::client::Event;
 use entente_kit::partner::GatewayTrust;
 use entente_stanza::{Element, ns};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -9,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::time::timeout;
 
 use crate::collector::Collector;
-use crate::stand::{DOMAIN, PATIENCE, Stand};
+use crate::stand::{DOMAIN, PATIENCE, Stand, heard};
 
 /// Sends a message between two users who are there, and waits until it is.
 async fn message(stand: &Stand) {
@@ -19,14 +18,7 @@ async fn message(stand: &Stand) {
     let body = Element::new("body", ns::CLIENT).with_text("hi");
     ada.send_message(&to, "one", [body]).unwrap();
     ada.flush().await.unwrap();
-    let heard = async {
-        loop {
-            if let Event::Message(message) = eve.recv().await.unwrap() {
-                return message;
-            }
-        }
-    };
-    assert_eq!(&*timeout(PATIENCE, heard).await.unwrap().id, "one");
+    assert_eq!(heard(&mut eve).await, "one");
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
