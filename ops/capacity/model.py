@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, fields
 DAY = 86_400
 MIB, GIB = 1 << 20, 1 << 30
 SMALL_KIB = 0.5
+# Partitions of the wake-ups, however few there are: what `entente init` writes for a cluster.
+LEAST_WAKES = 8
 
 # name: (value, unit, why). Limits of the code say where; what nobody measured is marked so.
 LIMITS = {
     "shards": (1024, "partitions", "storage.shards is 1 to 1024"),
+    "wake_partitions": (1024, "partitions", "storage.wake_partitions is no more than storage.shards"),
     "connections": (50_000, "connections a node", "connection.limits.connections as it comes"),
-    "push_cores": (1, "cores", "one push node has the only partition of the wake-ups, its owner is one task"),
     "redis_cores": (1, "cores", "a Redis process takes commands on one thread; a Redis Cluster has several"),
     "mesh": (4096, "connections a listener", "CONNECTIONS in services/base/mesh/src/listen.rs"),
     "ahead": (2 * MIB, "bytes a partition", "AHEAD_KIB in services/backends/kafka/src/client.rs: fetched ahead of "
@@ -178,11 +180,15 @@ class Plan:
         value = 2 ** math.ceil(math.log2(max(wanted, 8)))
         formula = "power of two from max(cores.router / shard_cores, nodes.router × shards_a_router)"
         self.line("partitions", value, "partitions a topic", formula)
+        by_cpu = self["cores.push"] / self.guess("shard_cores")
+        value = 2 ** math.ceil(math.log2(max(by_cpu, LEAST_WAKES)))
+        formula = f"power of two from max({LEAST_WAKES}, cores.push / shard_cores)"
+        self.line("partitions.wake", value, "partitions of the wake-ups", formula)
 
     def nodes(self):
         of = self.volumes
         room = of.node_cores * of.use
-        for role in ("connection", "router", "identity"):
+        for role in ("connection", "router", "identity", "push"):
             needed = self[f"cores.{role}"] / room
             formula = f"max(2, cores.{role} / (node_cores × use)) + 2"
             if role == "connection":
@@ -191,7 +197,6 @@ class Plan:
                 formula = "max(2, cores.connection / (node_cores × use), sessions / (connections × use)) + 2"
             # One may be lost while another is being replaced.
             self.line(f"nodes.{role}", max(2, math.ceil(needed)) + 2, "nodes", formula)
-        self.line("nodes.push", 3, "nodes", "one works, one stands by, one is being replaced")
 
     def memory(self):
         of = self.volumes
@@ -234,7 +239,7 @@ class Plan:
             "CPU": self["cores.broker"] / (of.broker_cores * of.use),
             "disk": self["disk"] / (of.broker_disk * of.use),
             "network": self["network"] / (of.network * of.use),
-            "partitions": (2 * self["partitions"] + 2) * of.replicas / self.guess("partitions_a_broker"),
+            "partitions": 2 * (self["partitions"] + self["partitions.wake"]) * of.replicas / self.guess("partitions_a_broker"),
         }
         decides = max(needed, key=needed.get)
         value = max(of.replicas, math.ceil(needed[decides])) + 1
@@ -248,11 +253,10 @@ class Plan:
         def wall(name, used, room, why):
             return {"what": name, "used": used, "room": room, "factor": room / used if used else math.inf, "why": why}
 
-        push = LIMITS["push_cores"]
-        yield wall("push: the one node that works", self["cores.push"], push[0], push[2])
+        for role, name, limit in (("router", "partitions", "shards"), ("push", "partitions of the wake-ups", "wake_partitions")):
+            most, each = LIMITS[limit], ASSUMED["shard_cores"][0]
+            yield wall(name, self[f"cores.{role}"] / each, most[0], f"{most[2]}; one has {each} cores")
         shards = LIMITS["shards"]
-        by_cpu = self["cores.router"] / ASSUMED["shard_cores"][0]
-        yield wall("partitions", by_cpu, shards[0], f"{shards[2]}; a shard has {ASSUMED['shard_cores'][0]} cores")
         redis = LIMITS["redis_cores"]
         yield wall("one Redis", self["cores.redis"], redis[0] * of.use, redis[2])
         mesh = LIMITS["mesh"]

@@ -1,6 +1,6 @@
 //! Backends by URL: the one place that maps a scheme to an implementation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -284,7 +284,7 @@ pub async fn logs(storage: &Storage, keeps: &Keeps, seal: &SealKey) -> Result<Lo
         Some(("memory", _)) => {
             let memory = |partitions| Arc::new(MemoryLog::new(partitions)) as Arc<dyn Log>;
             logs.input = (!keeps.shards.is_empty()).then(|| memory(storage.shards));
-            logs.wake = keeps.wake.then(|| memory(1));
+            logs.wake = keeps.wake.then(|| memory(storage.wake_partitions));
         }
         Some(("file", folder)) => {
             let folder = Path::new(folder);
@@ -295,7 +295,8 @@ pub async fn logs(storage: &Storage, keeps: &Keeps, seal: &SealKey) -> Result<Lo
                 logs.input = Some(log);
             }
             if keeps.wake {
-                let log = segment_log(storage, &folder.join("wake"), 1)?;
+                let partitions = storage.wake_partitions;
+                let log = segment_log(storage, &folder.join("wake"), partitions)?;
                 segments.push(Arc::clone(&log));
                 logs.wake = Some(log);
             }
@@ -351,7 +352,8 @@ pub fn stores(
             let store = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
             let shards = keeps.shards.iter().map(|shard| (*shard, store()));
             rows.shards = Stores::Kept(shards.collect());
-            rows.push = Stores::Kept(BTreeMap::from([(PUSH, store())]));
+            let wakes = (0..storage.wake_partitions).map(ShardId::new);
+            rows.push = Stores::Kept(wakes.map(|each| (each, store())).collect());
         }
         Some(("fjall", folder)) => {
             private_folder(Path::new(folder))?;
@@ -363,8 +365,15 @@ pub fn stores(
             let shards = keeps.shards.iter().map(open);
             rows.shards = Stores::Kept(shards.collect::<Result<_, _>>()?);
             if keeps.wake {
-                let push = Arc::new(FjallStore::named(&database, "push")?) as Arc<dyn StateStore>;
-                rows.push = Stores::Kept(BTreeMap::from([(PUSH, push)]));
+                let open = |partition: u32| -> Result<_, StoreError> {
+                    let store = FjallStore::named(&database, &push_rows(partition))?;
+                    Ok((
+                        ShardId::new(partition),
+                        Arc::new(store) as Arc<dyn StateStore>,
+                    ))
+                };
+                let wakes = (0..storage.wake_partitions).map(open);
+                rows.push = Stores::Kept(wakes.collect::<Result<_, _>>()?);
             }
         }
         Some(("journal", _)) => {
@@ -385,8 +394,13 @@ fn no_journal() -> BackendError {
     BackendError::Scheme(NO_JOURNAL.to_owned())
 }
 
-/// Under which number push has its rows.
-const PUSH: ShardId = ShardId::new(0);
+/// The name of push's rows of a partition.
+fn push_rows(partition: u32) -> String {
+    match partition {
+        0 => "push".to_owned(),
+        other => format!("push-{other}"),
+    }
+}
 
 /// Rows of a process.
 #[derive(Debug, Default)]

@@ -225,13 +225,17 @@ impl Cluster {
     }
 
     /// The wake-up log of a process that does not keep it.
-    pub(crate) fn wake(&self) -> Arc<dyn Log> {
+    pub(crate) fn wake(&self, partitions: u32) -> Arc<dyn Log> {
         let target = Target {
             role: Role::Push,
             node: None,
         };
         let channel = self.mesh.channel(target, &self.endpoint);
-        Arc::new(FarLog::wake(&IntakeClient::remote(channel), &self.tasks))
+        Arc::new(FarLog::wake(
+            partitions,
+            &IntakeClient::remote(channel),
+            &self.tasks,
+        ))
     }
 
     /// The owners of shards of other nodes.

@@ -76,6 +76,9 @@ pub struct Storage {
     pub state: String,
     /// The number of shards. Fixed when the deployment is created; another number is refused.
     pub shards: u32,
+    /// The number of partitions of the wake-ups, which push nodes share if routers share the shards.
+    /// Fixed as that of the shards.
+    pub wake_partitions: u32,
     /// When the log is synced: `always` (before every acknowledgement), an interval such as `5ms`,
     /// or `never`. All but `always` can lose acknowledged stanzas when the machine loses power.
     pub fsync: String,
@@ -93,6 +96,7 @@ impl Default for Storage {
             log: "file:data/log".to_owned(),
             state: "fjall:data/state".to_owned(),
             shards: 8,
+            wake_partitions: 1,
             fsync: "always".to_owned(),
             segment: ByteSize::kib(64 * 1024),
             table: "memory:".to_owned(),
@@ -325,6 +329,9 @@ impl Storage {
         if !(1..=1024).contains(&self.shards) {
             return Err("storage.shards must be 1 to 1024".to_owned());
         }
+        if !(1..=self.shards).contains(&self.wake_partitions) {
+            return Err("storage.wake_partitions must be 1 to storage.shards".to_owned());
+        }
         crate::backends::fsync(&self.fsync)?;
         crate::backends::known(self)
     }
@@ -370,6 +377,10 @@ mod tests {
                 "storage.fsync",
             ),
             ("domain = \"a\"\n[storage]\nshards = 0", "storage.shards"),
+            (
+                "domain = \"a\"\n[storage]\nwake_partitions = 9",
+                "storage.wake_partitions must be 1 to",
+            ),
             (
                 "domain = \"a\"\n[storage]\nlog = \"kafka://b\"",
                 "storage.log",

@@ -146,6 +146,7 @@ impl Init {
             ),
         };
         let table = self.table.as_deref().unwrap_or("memory:");
+        let wakes = if self.log.is_some() { SHARDS } else { 1 };
         let listed = self.log.is_none().then_some(SHARDS);
         let mesh = mesh::section(&self.mesh, listed);
         format!(
@@ -171,6 +172,7 @@ log = {log}      # what must not be lost
 state = {state}  # rows folded from the log
 fsync = "always"                # an acknowledgement means that it is on disk
 shards = {SHARDS}                      # fixed with the first start
+wake_partitions = {wakes}             # of the wake-ups, which push nodes share; fixed too
 table = {table:?}               # hints, which may be lost; nodes can share one in Redis
 
 [identity]

@@ -101,7 +101,7 @@ impl Gate {
     pub(crate) fn new(most: usize, now: Instant) -> Self {
         Self {
             most,
-            width: FIRST_WIDTH,
+            width: FIRST_WIDTH.min(most),
             in_flight: 0,
             failures: 0,
             closings: 0,
@@ -187,7 +187,7 @@ impl Gate {
 
     fn close(&mut self, named: Option<Duration>, now: Instant, rng: &mut impl Rng) -> Change {
         let was_open = now >= self.opens;
-        self.width = FIRST_WIDTH;
+        self.width = FIRST_WIDTH.min(self.most);
         if was_open {
             // Requests that were sent together count as one failure.
             let wait = draw(SHORTEST_CLOSED, LONGEST_CLOSED, self.closings, rng);

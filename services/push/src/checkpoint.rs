@@ -1,4 +1,4 @@
-//! Progress in rows: how far each partition was read, what was seen, and what is pending.
+//! Progress in rows: how far the partition was read, what was seen, and what is pending.
 //!
 //! In: what changed since the last checkpoint. Out: one commit, and then a higher floor of the log.
 //! A wake-up that is delivered between two checkpoints never touches the store.
@@ -23,7 +23,7 @@ use crate::coalesce::Intent;
 use crate::consume::{Seen, WakeId};
 use crate::desk::{Clock, Desk, Done};
 
-/// Rows: cursors by partition, wake-ups by account, seen counters by source.
+/// Rows: the cursor by partition, wake-ups by account, seen counters by source.
 const CURSOR: u8 = b'c';
 const INTENT: u8 = b'i';
 const SEEN: u8 = b's';
@@ -32,7 +32,8 @@ const SEEN: u8 = b's';
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     pub(crate) accounts: BTreeSet<AccountId>,
-    pub(crate) partitions: BTreeSet<u32>,
+    /// Whether the cursor moved.
+    pub(crate) moved: bool,
     pub(crate) sources: BTreeSet<ShardId>,
     /// Wake-ups for which there is no room in memory.
     pub(crate) spilled: BTreeMap<AccountId, Row>,
@@ -40,8 +41,8 @@ pub(crate) struct Dirty {
     pub(crate) records: usize,
     /// When the next checkpoint is due.
     pub(crate) since: Option<Instant>,
-    /// Cursors in the commit that is under way.
-    storing: Option<Vec<(u32, Offset)>>,
+    /// The cursor in the commit that is under way.
+    storing: Option<Offset>,
 }
 
 impl Dirty {
@@ -51,7 +52,7 @@ impl Dirty {
 
     fn is_empty(&self) -> bool {
         self.accounts.is_empty()
-            && self.partitions.is_empty()
+            && !self.moved
             && self.sources.is_empty()
             && self.spilled.is_empty()
     }
@@ -101,12 +102,9 @@ impl Desk {
             return;
         }
         let mut rows = Rows::new();
-        let mut cursors = Vec::new();
-        for partition in dirty.partitions {
-            if let Some(cursor) = self.cursors.get(&partition) {
-                cursors.push((partition, *cursor));
-                rows.insert(number_key(CURSOR, partition), Some(encode(cursor)));
-            }
+        if dirty.moved {
+            let key = number_key(CURSOR, self.ground.partition);
+            rows.insert(key, Some(encode(&self.cursor)));
         }
         for source in dirty.sources {
             let seen = self.seen.get(&source).map(encode);
@@ -124,20 +122,21 @@ impl Desk {
         for (account, row) in dirty.spilled {
             rows.insert(intent_key(account), Some(encode(&row)));
         }
-        self.dirty.storing = Some(cursors);
+        self.dirty.storing = Some(self.cursor);
         let store = Arc::clone(&self.ground.store);
-        // The store's own offset is of one log partition; there are several here, so it stays 0.
+        // The cursor is a row, with the others; the store's own offset stays 0.
         self.work
             .spawn_blocking(move || Done::Stored(store.commit(Offset::default(), &rows)));
     }
 
     /// After a commit: the log may forget what it covers, and lanes with room are filled.
     pub(crate) fn covered(&mut self) -> Result<(), StoreError> {
-        for (partition, cursor) in self.dirty.storing.take().unwrap_or_default() {
-            let log = Arc::clone(&self.ground.log);
-            self.work.spawn(async move {
-                Done::Floored(partition, log.raise_floor(partition, cursor).await)
-            });
+        let (log, partition) = (Arc::clone(&self.ground.log), self.ground.partition);
+        if let Some(cursor) = self.dirty.storing.take()
+            && cursor > log.floor(partition)
+        {
+            self.work
+                .spawn(async move { Done::Floored(log.raise_floor(partition, cursor).await) });
         }
         self.refill()
     }
@@ -160,15 +159,12 @@ impl Desk {
             seen.extend(entry.map(|(source, seen)| (ShardId::new(source), seen)));
             true
         })?;
-        let log = Arc::clone(&self.ground.log);
-        for partition in 0..log.partitions() {
-            let mut cursor = cursors.remove(&partition).unwrap_or_default();
-            if cursor > log.end(partition) {
-                // The log is not the one that was read: its counters may begin anew.
-                cursor = log.floor(partition);
-                seen.clear();
-            }
-            self.cursors.insert(partition, cursor);
+        let (log, partition) = (&self.ground.log, self.ground.partition);
+        self.cursor = cursors.remove(&partition).unwrap_or_default();
+        if self.cursor > log.end(partition) {
+            // The log is not the one that was read: its counters may begin anew.
+            self.cursor = log.floor(partition);
+            seen.clear();
         }
         self.seen = seen;
         let mut partners = BTreeSet::new();

@@ -20,13 +20,14 @@ pub struct Config {
     pub issuer: String,
     /// Time for one request.
     pub deadline: Span,
-    /// Requests to one partner that are under way at once.
+    /// Requests to one partner that are under way at once, from all nodes. The partitions of the
+    /// wake-ups divide it among them, and each may have one.
     pub concurrency: usize,
-    /// Requests to all partners that are under way at once. Less than the egress takes, so that no
-    /// request waits there while its deadline runs.
+    /// Requests to all partners that are under way at once, from all nodes; divided in the same way. Less
+    /// than the egress takes, so that no request waits there while its deadline runs.
     pub max_in_flight: usize,
-    /// Users of one partner whose wake-ups are held in memory, about 200 bytes each; more wait in
-    /// the store.
+    /// Users of one partner whose wake-ups are held in memory, about 200 bytes each, on all nodes;
+    /// divided in the same way. More wait in the store.
     pub max_held: usize,
     /// Least time between a wake-up and another of the same user that came while it was sent.
     pub window: Span,
@@ -80,7 +81,7 @@ impl Config {
         if !(1..=4096).contains(&self.max_in_flight) {
             return bad("max_in_flight must be 1 to 4096");
         }
-        if !(16..=1_000_000).contains(&self.max_held) {
+        if !(LEAST_HELD..=1_000_000).contains(&self.max_held) {
             return bad("max_held must be 16 to 1000000");
         }
         if !(SECOND..=MINUTE).contains(&self.deadline.get()) {
@@ -102,6 +103,18 @@ impl Config {
             return bad("checkpoint must be 1ms to 1m");
         }
         Ok(())
+    }
+
+    /// What one of so many partitions of the wake-ups may use.
+    pub(crate) fn of_partition(self, partitions: u32) -> Self {
+        let partitions = usize::try_from(partitions).unwrap_or(1).max(1);
+        let part = |all: usize, least| (all / partitions).max(least);
+        Self {
+            concurrency: part(self.concurrency, 1),
+            max_in_flight: part(self.max_in_flight, 1),
+            max_held: part(self.max_held, LEAST_HELD),
+            ..self
+        }
     }
 
     /// Reads the signing key with those that are published beside it.
@@ -127,6 +140,7 @@ const fn bad(text: &'static str) -> Result<(), ConfigError> {
 }
 
 const MAX_ISSUER_BYTES: usize = 512;
+const LEAST_HELD: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,4 +1,4 @@
-//! The desk: one task that reads all partitions, keeps all lanes and starts all attempts.
+//! The desk: one task that reads one partition, keeps its lanes and starts its attempts.
 //!
 //! In: records of the wake-up log and the ends of attempts. Out: attempts, and checkpoints. Requests,
 //! reads and commits run beside it and report back, so it never waits for a partner, the log or the
@@ -31,9 +31,7 @@ use crate::config::Config;
 use crate::consume::{self, Seen};
 use crate::dispatch::Dispatcher;
 use crate::error::PushError;
-use crate::events::{
-    Attempted, Events, FloorStayed, GateChanged, Held, ReadFailed, RecordRead, Retired,
-};
+use crate::events::{Attempted, Events, FloorStayed, ReadFailed, RecordRead, Retired, Shown};
 use crate::retire::{Answer, Reason, Verdict, judge};
 
 /// Records read since the last checkpoint, after which reading waits for the next. Bounds what is
@@ -49,6 +47,7 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(2);
 /// What the desk stands on.
 #[derive(Debug)]
 pub(crate) struct Ground {
+    pub(crate) partition: u32,
     pub(crate) config: Config,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn StateStore>,
@@ -59,7 +58,7 @@ pub(crate) struct Ground {
 
 /// What ended beside the desk.
 pub(crate) enum Done {
-    Floored(u32, Result<(), LogError>),
+    Floored(Result<(), LogError>),
     Read(Tail, Result<Vec<Record>, LogError>),
     Sent(Attempt, Answer, Duration),
     Stored(Result<(), StoreError>),
@@ -72,10 +71,12 @@ pub(crate) struct Desk {
     /// When which lane may have something to begin.
     agenda: BTreeSet<(Instant, PartnerId)>,
     pub(crate) seen: BTreeMap<ShardId, Seen>,
-    pub(crate) cursors: BTreeMap<u32, Offset>,
+    /// The next record to be read.
+    pub(crate) cursor: Offset,
     pub(crate) dirty: Dirty,
-    /// Partitions that are not read until a checkpoint is stored.
-    parked: Vec<Tail>,
+    /// What reads, while it waits for a checkpoint.
+    parked: Option<Tail>,
+    shown: BTreeMap<PartnerId, Shown>,
     pub(crate) work: JoinSet<Done>,
     in_flight: usize,
     pub(crate) clock: Clock,
@@ -90,9 +91,10 @@ impl Desk {
             lanes: BTreeMap::new(),
             agenda: BTreeSet::new(),
             seen: BTreeMap::new(),
-            cursors: BTreeMap::new(),
+            cursor: Offset::default(),
             dirty: Dirty::default(),
-            parked: Vec::new(),
+            parked: None,
+            shown: BTreeMap::new(),
             work: JoinSet::new(),
             in_flight: 0,
             clock: Clock::new(),
@@ -104,10 +106,9 @@ impl Desk {
 
     /// Works until the cancellation fires, and stores where it is.
     pub(crate) async fn run(mut self, cancelled: CancellationToken) -> Result<(), PushError> {
-        for (&partition, &next) in &self.cursors {
-            let tail = Tail::new(Arc::clone(&self.ground.log), partition, next);
-            self.work.spawn(read(tail, false));
-        }
+        let (log, partition) = (Arc::clone(&self.ground.log), self.ground.partition);
+        let tail = Tail::new(log, partition, self.cursor);
+        self.work.spawn(read(tail, false));
         let partners: Vec<_> = self.lanes.keys().copied().collect();
         partners.into_iter().for_each(|each| self.schedule(each));
         loop {
@@ -130,8 +131,9 @@ impl Desk {
 
     fn apply(&mut self, done: Done) -> Result<(), PushError> {
         match done {
-            Done::Floored(_, Ok(())) => {}
-            Done::Floored(partition, Err(error)) => {
+            Done::Floored(Ok(())) => {}
+            Done::Floored(Err(error)) => {
+                let partition = self.ground.partition;
                 FloorStayed { partition, error }.emit(&self.ground.events);
             }
             Done::Read(tail, outcome) => self.consume(tail, outcome),
@@ -139,7 +141,7 @@ impl Desk {
             Done::Stored(outcome) => {
                 outcome?;
                 self.covered()?;
-                for tail in std::mem::take(&mut self.parked) {
+                if let Some(tail) = self.parked.take() {
                     self.work.spawn(read(tail, false));
                 }
             }
@@ -148,7 +150,7 @@ impl Desk {
     }
 
     fn consume(&mut self, mut tail: Tail, outcome: Result<Vec<Record>, LogError>) {
-        let partition = tail.partition();
+        let partition = self.ground.partition;
         match outcome {
             Err(error) => {
                 ReadFailed { partition, error }.emit();
@@ -159,24 +161,25 @@ impl Desk {
             }
             Ok(records) => {
                 for record in &records {
-                    self.take(partition, record);
+                    self.take(record);
                 }
                 if self.dirty.records < MAX_UNCOVERED {
                     self.work.spawn(read(tail, false));
                 } else {
-                    self.parked.push(tail);
+                    self.parked = Some(tail);
                     self.checkpoint();
                 }
             }
         }
     }
 
-    fn take(&mut self, partition: u32, record: &Record) {
-        self.cursors.insert(partition, record.offset.next());
-        self.dirty.partitions.insert(partition);
+    fn take(&mut self, record: &Record) {
+        self.cursor = record.offset.next();
+        self.dirty.moved = true;
         self.dirty.records += 1;
         self.touch();
         let outcome = self.offer(record);
+        let partition = self.ground.partition;
         RecordRead { partition, outcome }.emit(&self.ground.events);
     }
 
@@ -286,12 +289,7 @@ impl Desk {
             }
         }
         let outcome = answer.label();
-        GateChanged {
-            partner,
-            change,
-            outcome,
-        }
-        .emit(&self.ground.events);
+        self.shown(partner).gate(change, outcome);
         if change == Change::Recovered
             && let Some(lane) = self.lanes.get_mut(&partner)
         {
@@ -371,7 +369,14 @@ impl Desk {
         if let Some(next) = next {
             self.agenda.insert((next, partner));
         }
-        Held { partner, count }.emit(&self.ground.events);
+        self.shown(partner).held(count);
+    }
+
+    fn shown(&mut self, partner: PartnerId) -> &mut Shown {
+        let events = &self.ground.events;
+        self.shown
+            .entry(partner)
+            .or_insert_with(|| Shown::new(events.clone(), partner))
     }
 
     /// Makes sure that a checkpoint comes.

@@ -45,7 +45,10 @@ impl Events {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(Self {
             attempts: metrics.counters("entente_push_attempts", "Requests to partners")?,
-            closed: metrics.gauges("entente_push_closed", "1 while a partner gets no requests")?,
+            closed: metrics.gauges(
+                "entente_push_closed",
+                "Partitions of wake-ups from which a partner gets no requests",
+            )?,
             delay: metrics.histograms(
                 "entente_push_delay_seconds",
                 "From the log to a partner's 2xx",
@@ -90,40 +93,60 @@ impl Attempted {
     }
 }
 
-/// A partner's gate closed or opened again.
-pub(crate) struct GateChanged {
-    pub(crate) partner: PartnerId,
-    pub(crate) change: Change,
-    pub(crate) outcome: &'static str,
+/// What one partition adds to the levels of a partner. Dropped, it takes that back: the partition is
+/// another process's then.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    events: Events,
+    partner: PartnerId,
+    held: i64,
+    is_closed: bool,
 }
 
-impl GateChanged {
-    pub(crate) fn emit(self, events: &Events) {
-        let (partner, outcome) = (self.partner.number(), self.outcome);
-        match self.change {
+impl Shown {
+    pub(crate) const fn new(events: Events, partner: PartnerId) -> Self {
+        Self {
+            events,
+            partner,
+            held: 0,
+            is_closed: false,
+        }
+    }
+
+    /// The number of the partner's wake-ups in memory.
+    pub(crate) fn held(&mut self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.events.held.add((self.partner,), count - self.held);
+        self.held = count;
+    }
+
+    /// The partner's gate closed or opened again, after an attempt with this outcome.
+    pub(crate) fn gate(&mut self, change: Change, outcome: &'static str) {
+        let partner = self.partner.number();
+        match change {
             Change::Closed => {
-                events.closed.set((self.partner,), 1);
+                self.closed(true);
                 tracing::warn!(partner, outcome, "partner does not take wake-ups");
             }
             Change::None => {}
             Change::Recovered => {
-                events.closed.set((self.partner,), 0);
+                self.closed(false);
                 tracing::info!(partner, "partner takes wake-ups again");
             }
         }
     }
+
+    fn closed(&mut self, now: bool) {
+        let change = i64::from(now) - i64::from(self.is_closed);
+        self.events.closed.add((self.partner,), change);
+        self.is_closed = now;
+    }
 }
 
-/// The number of a partner's wake-ups in memory changed.
-pub(crate) struct Held {
-    pub(crate) partner: PartnerId,
-    pub(crate) count: usize,
-}
-
-impl Held {
-    pub(crate) fn emit(self, events: &Events) {
-        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
-        events.held.set((self.partner,), count);
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.held(0);
+        self.closed(false);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Builds the service, and lets it work whenever it is this process's turn.
+//! Builds the service, and lets it work on each partition of the wake-ups whenever it is this process's turn.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,8 +22,6 @@ use crate::error::{BuildError, PushError};
 use crate::events::{Events, Stopped};
 use crate::sign::{Signer, SigningKey};
 
-/// By whose assignment it is a process's turn.
-const TURN: ShardId = ShardId::new(0);
 /// How long a process waits after a turn that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,10 +29,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Deps {
     /// The wake-up log.
     pub log: Arc<dyn Log>,
-    /// Whether it is this process that wakes: if shard 0 is assigned to it. Of several processes one
-    /// does, and the others stand by.
+    /// Which partitions of the log this process wakes for, as if they were shards. Of several processes
+    /// one works on a partition, and the others stand by.
     pub assignment: Assignment,
-    /// Rows of this service alone, as those of shard 0.
+    /// Rows of this service alone: of partition `n` as those of shard `n`.
     pub stores: Stores,
     /// The key of all seals.
     pub seal: SealKey,
@@ -67,8 +65,8 @@ pub struct Built {
     pub jwks: String,
 }
 
-/// Starts the service. It ends, after storing where it is, when the tasks are cancelled; if its rows
-/// cannot be used, the process ends with it.
+/// Starts the service, with a task for each partition. It ends, after storing where it is, when the tasks
+/// are cancelled; if its rows cannot be used, the process ends with it.
 ///
 /// # Errors
 /// [`BuildError`] says what to change.
@@ -83,9 +81,11 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
         deadline: config.deadline.get(),
         tracer: deps.tracer,
     };
+    let partitions = deps.log.partitions();
     let turns = Turns {
+        partition: 0,
         events: Events::new(&deps.metrics)?,
-        config,
+        config: config.of_partition(partitions),
         log: deps.log,
         stores: deps.stores,
         assigned: Assigned::new(deps.assignment),
@@ -93,12 +93,20 @@ pub fn build(config: Config, deps: Deps) -> Result<Built, BuildError> {
         dispatcher,
         cancelled: deps.tasks.cancelled(),
     };
-    deps.tasks.spawn_vital("push", turns.run());
+    for partition in 0..partitions {
+        let turns = Turns {
+            partition,
+            ..turns.clone()
+        };
+        deps.tasks.spawn_vital("push", turns.run());
+    }
     Ok(Built { jwks })
 }
 
 /// What one turn after another has.
+#[derive(Clone)]
 struct Turns {
+    partition: u32,
     config: Config,
     log: Arc<dyn Log>,
     stores: Stores,
@@ -110,6 +118,11 @@ struct Turns {
 }
 
 impl Turns {
+    /// By whose assignment it is this process's turn, and as whose the rows are kept.
+    const fn shard(&self) -> ShardId {
+        ShardId::new(self.partition)
+    }
+
     /// Wakes whenever it is this process's turn, until the tasks are cancelled. Ends before only if
     /// nothing but another process can go on.
     async fn run(self) {
@@ -117,7 +130,7 @@ impl Turns {
         loop {
             tokio::select! {
                 () = self.cancelled.cancelled() => return,
-                () = assigned.until(TURN, true) => {}
+                () = assigned.until(self.shard(), true) => {}
             }
             let Err(error) = self.turn(&mut assigned).await else {
                 continue;
@@ -137,7 +150,7 @@ impl Turns {
     async fn turn(&self, assigned: &mut Assigned) -> Result<(), PushError> {
         let opened = tokio::select! {
             () = self.cancelled.cancelled() => return Ok(()),
-            () = assigned.until(TURN, false) => return Ok(()),
+            () = assigned.until(self.shard(), false) => return Ok(()),
             opened = self.open() => opened?,
         };
         let over = CancellationToken::new();
@@ -145,7 +158,7 @@ impl Turns {
         let watch = async {
             tokio::select! {
                 () = self.cancelled.cancelled() => {}
-                () = assigned.until(TURN, false) => {}
+                () = assigned.until(self.shard(), false) => {}
             }
             drop(ends);
             pending::<()>().await;
@@ -158,11 +171,10 @@ impl Turns {
 
     async fn open(&self) -> Result<Desk, PushError> {
         // First, so that whoever had them moves no cursor any more: none lies beyond an end found after.
-        let store = self.stores.open(TURN).await?;
-        for partition in 0..self.log.partitions() {
-            self.log.refresh(partition).await?;
-        }
+        let store = self.stores.open(self.shard()).await?;
+        self.log.refresh(self.partition).await?;
         let ground = Ground {
+            partition: self.partition,
             config: self.config.clone(),
             log: Arc::clone(&self.log),
             store,

@@ -21,11 +21,11 @@ const INPUT: &str = "input";
 const WAKE: &str = "wake";
 /// The topic of the journals of the shards' rows, a partition a shard.
 const STATE: &str = "state";
-/// The topic of the journal of push's rows.
+/// The topic of the journals of push's rows, a partition each of those of the wake-ups.
 const WAKE_STATE: &str = "wake-state";
 /// The group of the routers, which share the partitions of the input.
 const ROUTERS: &str = "routers";
-/// The group of the push services, of which one has the partition of the wake-ups.
+/// The group of the push services, which share the partitions of the wake-ups.
 const PUSHERS: &str = "push";
 /// How often what the logs count is published.
 const PUBLISH: Duration = Duration::from_secs(2);
@@ -78,12 +78,13 @@ pub(super) async fn logs(storage: &Storage, seal: &SealKey) -> Result<Logs, Back
         tracing::info!(topic = rules.name, partitions, "log opened");
         Ok::<_, BackendError>(Arc::new(log))
     };
-    let (input, wake) = (open(INPUT, storage.shards).await?, open(WAKE, 1).await?);
+    let input = open(INPUT, storage.shards).await?;
+    let wake = open(WAKE, storage.wake_partitions).await?;
     let mut closes = vec![(INPUT, Arc::clone(&input)), (WAKE, Arc::clone(&wake))];
     let mut journals = None;
     if super::are_shared(storage) {
         let of_shards = open(STATE, storage.shards).await?;
-        let of_push = open(WAKE_STATE, 1).await?;
+        let of_push = open(WAKE_STATE, storage.wake_partitions).await?;
         closes.push((STATE, Arc::clone(&of_shards)));
         closes.push((WAKE_STATE, Arc::clone(&of_push)));
         journals = Some([of_shards as Arc<dyn Log>, of_push]);
@@ -102,9 +103,10 @@ pub(super) async fn survey(storage: &Storage, seal: &SealKey, told: &mut Survey)
         Ok(settings) => settings,
         Err(error) => return told.faults.push(error.to_string()),
     };
-    let mut topics = vec![(INPUT, storage.shards), (WAKE, 1)];
+    let wakes = storage.wake_partitions;
+    let mut topics = vec![(INPUT, storage.shards), (WAKE, wakes)];
     if super::are_shared(storage) {
-        topics.extend([(STATE, storage.shards), (WAKE_STATE, 1)]);
+        topics.extend([(STATE, storage.shards), (WAKE_STATE, wakes)]);
     }
     let rules = topics.into_iter();
     let rules: Vec<_> = rules

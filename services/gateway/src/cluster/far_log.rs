@@ -76,12 +76,13 @@ impl FarLog {
     }
 
     /// The wake-ups, of which this node keeps none.
-    pub(super) fn wake(intake: &IntakeClient, tasks: &Tasks) -> Self {
+    pub(super) fn wake(partitions: u32, intake: &IntakeClient, tasks: &Tasks) -> Self {
+        let far = (0..partitions).map(|each| (each, send(Topic::Wake, each, intake, tasks)));
         Self {
             near: None,
             owned: BTreeSet::new(),
-            partitions: 1,
-            far: BTreeMap::from([(0, send(Topic::Wake, 0, intake, tasks))]),
+            partitions,
+            far: far.collect(),
         }
     }
 

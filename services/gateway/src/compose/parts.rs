@@ -1,6 +1,5 @@
 //! The parts of a node, each from its own section of the configuration and what stands before it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +171,7 @@ impl Ground {
         };
         let wake = match (&logs.wake, cluster) {
             (Some(wake), _) => Arc::clone(wake),
-            (None, Some(cluster)) => cluster.wake(),
+            (None, Some(cluster)) => cluster.wake(config.storage.wake_partitions),
             (None, None) => return Err(StartError::Roles),
         };
         let sharing = cluster.and_then(Cluster::shares);
@@ -239,7 +238,10 @@ impl Ground {
         let owning = owning.transpose()?;
         let assignment = match &owning {
             Some(owning) => Assignment::Told(owning.assigned.clone()),
-            None => Assignment::Fixed(BTreeSet::from([ShardId::new(0)])),
+            None => {
+                let all = 0..config.storage.wake_partitions;
+                Assignment::Fixed(all.map(ShardId::new).collect())
+            }
         };
         parts.waking = owning;
         let wakes = push::Deps {

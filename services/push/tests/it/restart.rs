@@ -125,7 +125,7 @@ fn more_than_memory_holds_is_kept_and_sent() {
     outside.block_on(async {
         let (mut world, partner) = (World::new(), Receiver::start().await);
         world.partners.set(1, &partner.base("v1"), true);
-        world.config.max_held = 16;
+        world.config.max_held = 40;
         partner.always(Some(Reply::Status(503)));
         let life = world.start();
         for number in 0..200 {
@@ -133,7 +133,7 @@ fn more_than_memory_holds_is_kept_and_sent() {
         }
         world.covered().await;
         assert_eq!(world.rows(), 200);
-        assert!(life.shows("entente_push_held{partner=\"1\"} 16\n"));
+        assert!(life.shows("entente_push_held{partner=\"1\"} 40\n"));
         partner.always(None);
         let line = r#"entente_push_retired_total{partner="1",outcome="delivered"} 200"#;
         life.until_shows(line).await;

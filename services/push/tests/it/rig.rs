@@ -1,6 +1,6 @@
 //! A push service with everything around it, and a hand on each part.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use entente_trace::{Spans, Tracer};
 use parking_lot::Mutex;
 
 pub(crate) const ISSUER: &str = "https://gateway.test";
+/// Of the wake-up log.
+pub(crate) const PARTITIONS: usize = 2;
 /// Longest that a test waits for a level.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
-    pub(crate) store: Arc<MemoryStore>,
+    /// By partition.
+    pub(crate) stores: [Arc<MemoryStore>; PARTITIONS],
     pub(crate) partners: Arc<Partners>,
     pub(crate) config: Config,
     pub(crate) seal: SealKey,
@@ -54,7 +57,7 @@ impl World {
         };
         Self {
             log: Arc::new(MemoryLog::new(2).clock(move || base.plus(started.elapsed()))),
-            store: Arc::default(),
+            stores: Default::default(),
             partners: Arc::default(),
             config,
             seal: SealKey::new(&[7; 32]),
@@ -68,13 +71,13 @@ impl World {
     }
 
     pub(crate) fn start_over(&self, http: Arc<dyn Http>) -> Life {
-        let assignment = Assignment::Fixed(BTreeSet::from([ShardId::new(0)]));
-        let store = Arc::clone(&self.store) as Arc<dyn StateStore>;
-        let stores = Stores::Kept(BTreeMap::from([(ShardId::new(0), store)]));
-        self.start_with(http, assignment, stores)
+        let stores = self.stores.iter().map(|store| Arc::clone(store) as _);
+        let stores: BTreeMap<_, _> = (0..).map(ShardId::new).zip(stores).collect();
+        let assignment = Assignment::Fixed(stores.keys().copied().collect());
+        self.start_with(http, assignment, Stores::Kept(stores))
     }
 
-    /// One of several services, of which one works at a time, with rows in a journal.
+    /// One of several services, of which one works on a partition at a time, with rows in a journal.
     pub(crate) fn start_among(&self, assignment: Assignment, journal: &Arc<MemoryLog>) -> Life {
         let client = Client::new(&Settings::development()).unwrap();
         let stores = Stores::Journals {
@@ -148,7 +151,9 @@ impl World {
             rows += 1;
             true
         };
-        self.store.scan(b"i", None, count).unwrap();
+        for store in &self.stores {
+            store.scan(b"i", None, count).unwrap();
+        }
         rows
     }
 }

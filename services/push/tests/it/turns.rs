@@ -1,4 +1,4 @@
-//! Several services of which one works at a time: what one has not done the next one does.
+//! Several services of which one works on a partition at a time: what one has not done the next one does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,13 +9,17 @@ use entente_shard::Assignment;
 use tokio::sync::watch;
 
 use crate::receiver::{Receiver, Reply};
-use crate::rig::{World, account, until};
+use crate::rig::{Life, World, account, until};
 
 type Told = watch::Sender<Option<BTreeSet<ShardId>>>;
 
-fn turn(told: &Told, works: bool) {
-    let shards = works.then_some(ShardId::new(0)).into_iter().collect();
+fn turns(told: &Told, partitions: &[u32]) {
+    let shards = partitions.iter().copied().map(ShardId::new).collect();
     told.send_replace(Some(shards));
+}
+
+fn turn(told: &Told, works: bool) {
+    turns(told, if works { &[0, 1] } else { &[] });
 }
 
 /// How often a user was asked for, with the answer 200 or another.
@@ -31,7 +35,7 @@ fn woken(partner: &Receiver, number: u64, well: bool) -> usize {
 async fn the_one_whose_turn_it_is_wakes_and_knows_what_the_other_did() {
     let (world, partner) = (World::new(), Receiver::start().await);
     world.partners.set(1, &partner.base("v1"), true);
-    let journal = Arc::new(MemoryLog::new(1));
+    let journal = Arc::new(MemoryLog::new(2));
     let tell: [Told; 2] = [watch::Sender::new(None), watch::Sender::new(None)];
     let start = |told: &Told| world.start_among(Assignment::Told(told.subscribe()), &journal);
     let lives = [start(&tell[0]), start(&tell[1])];
@@ -58,6 +62,45 @@ async fn the_one_whose_turn_it_is_wakes_and_knows_what_the_other_did() {
     partner.always(None);
     until("user 6 is woken", || woken(&partner, 6, true) > 0).await;
     assert_eq!(woken(&partner, 2, true), 1, "done, and known to be");
+    for life in lives {
+        life.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn two_share_the_partitions_and_one_goes_on_alone() {
+    let (world, partner) = (World::new(), Receiver::start().await);
+    world.partners.set(1, &partner.base("v1"), true);
+    let journal = Arc::new(MemoryLog::new(2));
+    let tell: [Told; 2] = [watch::Sender::new(None), watch::Sender::new(None)];
+    let start = |told: &Told| world.start_among(Assignment::Told(told.subscribe()), &journal);
+    let lives = [start(&tell[0]), start(&tell[1])];
+    turns(&tell[0], &[0]);
+    turns(&tell[1], &[1]);
+    let requests = |life: &Life| life.shows(r#"entente_push_attempts_total{partner="1""#);
+    world.wake(account(1, 2), 1).await;
+    until("user 2 is woken", || woken(&partner, 2, true) > 0).await;
+    assert!(requests(&lives[0]) && !requests(&lives[1]));
+    world.wake(account(1, 3), 1).await;
+    until("user 3 is woken", || woken(&partner, 3, true) > 0).await;
+    assert!(requests(&lives[1]));
+    world.covered().await;
+    // One is asked for in vain by the second, which then has the partition no more.
+    partner.always(Some(Reply::Status(500)));
+    world.wake(account(1, 5), 2).await;
+    let held = r#"entente_push_held{partner="1"} 1"#;
+    until("user 5 is asked for", || woken(&partner, 5, false) > 0).await;
+    lives[1].until_shows(held).await;
+    world.covered().await;
+    turns(&tell[1], &[]);
+    lives[1]
+        .until_shows(r#"entente_push_held{partner="1"} 0"#)
+        .await;
+    turns(&tell[0], &[0, 1]);
+    lives[0].until_shows(held).await;
+    partner.always(None);
+    until("user 5 is woken", || woken(&partner, 5, true) > 0).await;
+    assert_eq!(woken(&partner, 3, true), 1, "done, and known to be");
     for life in lives {
         life.finish().await;
     }
