@@ -145,7 +145,7 @@ def facts(part, result, seen):
     """What costs are worked out from."""
     begun = result["started_ms"] / 1000
     phases = {phase["name"]: phase for phase in result["phases"]}
-    loaded = next(phase for phase in result["phases"] if phase["kind"] in ("load", "idle"))
+    loaded = phases["load"]
     fatal = [each for each in result["findings"] if each["invalidates"]]
     full = [each for each in fatal if each["kind"] == "generator_saturated"]
     missed = [each["text"] for each in result["thresholds"] if not each["held"]]
@@ -156,8 +156,8 @@ def facts(part, result, seen):
         # Those who are away come back, and get what waited, in the drain too.
         until = begun + result["duration_us"] / 1e6
         until = min(until, seen.samples[-1]["at"])
-    logins = [phase for phase in result["phases"] if phase["kind"] == "login"]
-    before = begun + (logins[0]["from_us"] / 1e6 if logins else 0)
+    # When all accounts are enlisted and nobody is connected.
+    before = begun + phases["connect"]["from_us"] / 1e6
     used = seen.between(begin, until)
     room = (until - begin) * os.cpu_count()
     return {
