@@ -211,7 +211,37 @@ impl Admin {
         done
     }
 
+    /// librdkafka sends the request to whom it believes to lead, for as long as its metadata may be old,
+    /// which is a quarter of an hour: no answer to such a request makes it ask anew.
     async fn delete(
+        &self,
+        topic: &str,
+        partition: i32,
+        floor: i64,
+    ) -> Result<Option<i64>, KafkaError> {
+        let done = self.ask_to_delete(topic, partition, floor).await;
+        let Err(error) = &done else { return done };
+        // Also if the broker was silent: then for the next request, in a minute.
+        let learned = self.learn_leaders(topic).await;
+        if learned && error.rdkafka_error_code().is_some_and(is_elsewhere) {
+            return self.ask_to_delete(topic, partition, floor).await;
+        }
+        done
+    }
+
+    /// Asks who leads the partitions of a topic, for the requests that follow. Whether somebody told.
+    async fn learn_leaders(&self, topic: &str) -> bool {
+        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+        let asked = spawn_blocking(move || {
+            client
+                .inner()
+                .fetch_metadata(Some(&topic), FLOOR_ANSWER)
+                .is_ok()
+        });
+        asked.await.unwrap_or_default()
+    }
+
+    async fn ask_to_delete(
         &self,
         topic: &str,
         partition: i32,
@@ -236,6 +266,17 @@ impl Admin {
         let asked = spawn_blocking(move || client.inner().fetch_cluster_id(ANSWER));
         asked.await.unwrap_or_default()
     }
+}
+
+/// Whether a broker says that another one is to be asked.
+fn is_elsewhere(code: Code) -> bool {
+    matches!(
+        code,
+        Code::FencedLeaderEpoch
+            | Code::NotLeaderForPartition
+            | Code::ReplicaNotAvailable
+            | Code::UnknownTopicOrPartition
+    )
 }
 
 fn options() -> AdminOptions {

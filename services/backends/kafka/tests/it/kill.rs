@@ -12,10 +12,12 @@ use bytes::Bytes;
 use entente_core::{Offset, Span};
 use entente_kafka::{KafkaLog, Settings};
 use entente_log::{Log, LogError};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use crate::broker::{brokers, open, settings, soon};
+use crate::broker::{brokers, open, rules, settings, soon};
 use crate::or_skip;
 
 pub(crate) const PARTITIONS: u32 = 3;
@@ -25,6 +27,8 @@ const PACE: Duration = Duration::from_millis(3);
 const QUIET: Duration = Duration::from_secs(2);
 /// With one broker gone: longer than the cluster takes to see it.
 const GONE: Duration = Duration::from_secs(8);
+/// Longest that a look at the cluster may take.
+const LOOK: Duration = Duration::from_secs(15);
 
 pub(crate) fn missing() -> Option<&'static str> {
     let three = brokers().is_some_and(|brokers| brokers.split(',').count() == 3);
@@ -88,6 +92,54 @@ async fn a_killed_broker_takes_nothing_that_was_acknowledged() {
     let counts = log.counts();
     println!("{appends} appends, {unknown} of unknown outcome, {counts:?}");
     assert!(appends > 1_000, "{appends}");
+}
+
+/// A broker that comes back leads nothing at first. Who asked it to let records go before, asks its
+/// successor then, and the floor of no partition stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn floors_rise_after_a_killed_broker_is_back() {
+    or_skip!(missing());
+    let settings = settings();
+    let log = open(&settings).await;
+    for partition in 0..PARTITIONS {
+        let batch = vec![Bytes::from_static(b"gone"), Bytes::from_static(b"kept")];
+        soon(log.append(partition, batch)).await.unwrap();
+        let floor = log.raise_floor(partition, Offset::new(1));
+        soon(floor).await.unwrap();
+    }
+    ops_kafka(["kill", "2"]).await;
+    for partition in 0..PARTITIONS {
+        // Acknowledged once somebody else leads.
+        let batch = vec![Bytes::from_static(b"kept too")];
+        soon(log.append(partition, batch)).await.unwrap();
+    }
+    ops_kafka(["start", "2"]).await;
+    soon(in_sync(&settings)).await;
+    for partition in 0..PARTITIONS {
+        let floor = log.raise_floor(partition, Offset::new(2));
+        soon(floor).await.unwrap();
+        assert_eq!(log.floor(partition), Offset::new(2));
+    }
+}
+
+/// Waits until each partition has all of its copies in sync: a floor waits for each copy.
+async fn in_sync(settings: &Settings) {
+    let (bootstrap, topic) = (settings.bootstrap(), rules(settings).name);
+    let wait = move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        let client: BaseConsumer = config.create().unwrap();
+        loop {
+            let told = client.fetch_metadata(Some(&topic), LOOK).unwrap();
+            let topic = told.topics().first().unwrap();
+            let mut partitions = topic.partitions().iter();
+            if partitions.all(|each| each.isr().len() == each.replicas().len()) {
+                return;
+            }
+            std::thread::sleep(PACE);
+        }
+    };
+    spawn_blocking(wait).await.unwrap();
 }
 
 /// Every acknowledged record is at its offset, and none before an earlier one. Returns the numbers of
