@@ -6,7 +6,7 @@ use std::time::Duration;
 use entente_log::LogError;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -119,22 +119,64 @@ pub(crate) async fn watermarks(
     answer.map_err(|_| LogError::Unavailable)
 }
 
-/// Where a partition begins and ends. Blocks, and asks again while brokers do not agree on who leads
-/// it, as they do for a moment after a topic was made.
-pub(crate) fn ask_watermarks(
+/// Where a partition begins and ends. Blocks.
+fn ask_watermarks(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     partition: i32,
 ) -> Result<(u64, u64), KafkaError> {
+    until_agreed(|| {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, WATERMARKS)?;
+        let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
+        Ok((offset(low), offset(high)))
+    })
+}
+
+/// The same of each partition of a topic, with two requests to each broker. Blocks.
+pub(crate) fn ask_all_watermarks(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: u32,
+) -> Result<Vec<(u64, u64)>, KafkaError> {
+    let lows = until_agreed(|| ask_places(consumer, topic, partitions, Place::Beginning))?;
+    let highs = until_agreed(|| ask_places(consumer, topic, partitions, Place::End))?;
+    Ok(lows.into_iter().zip(highs).collect())
+}
+
+fn ask_places(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: u32,
+    place: Place,
+) -> Result<Vec<u64>, KafkaError> {
+    let numbers = (0..partitions).filter_map(|each| i32::try_from(each).ok());
+    let mut list = TopicPartitionList::new();
+    for number in numbers.clone() {
+        list.add_partition_offset(topic, number, place)?;
+    }
+    // What stands for a time may be one of the two ends, as in the request itself.
+    let told = consumer.offsets_for_times(list, WATERMARKS)?;
+    let offset = |number| {
+        let unknown = KafkaError::OffsetFetch(Code::UnknownPartition);
+        let told = told.find_partition(topic, number).ok_or(unknown.clone())?;
+        told.error()?;
+        match told.offset() {
+            Place::Offset(offset) => u64::try_from(offset).map_err(|_| unknown),
+            _ => Err(unknown),
+        }
+    };
+    // Answers come broker by broker.
+    numbers.map(offset).collect()
+}
+
+/// Asks again while brokers do not agree on who leads, as they do for a moment after a topic was made.
+fn until_agreed<T>(ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
     let until = Instant::now() + WATERMARKS;
     loop {
-        match consumer.fetch_watermarks(topic, partition, WATERMARKS) {
-            Ok((low, high)) => {
-                let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
-                return Ok((offset(low), offset(high)));
-            }
+        match ask() {
             Err(error) if Instant::now() > until => return Err(error),
             Err(_) => std::thread::sleep(ASK_AGAIN),
+            told => return told,
         }
     }
 }

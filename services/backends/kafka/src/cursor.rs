@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entente_core::Offset;
 use entente_log::{LogError, Record};
+use futures::{StreamExt, stream};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -30,6 +31,9 @@ use crate::shared::{Partition, Shared, Unwell};
 
 /// What a held record costs beside its payload.
 const RECORD_COST: usize = 64;
+/// Partitions whose ends are looked for at once when a log is opened. Each takes a thread while its place
+/// is moved, and one fetch of a broker moves all that wait for it.
+const FINDS: usize = 64;
 
 /// The reader of a log.
 pub(crate) struct Reader {
@@ -146,6 +150,17 @@ impl Reader {
         }
     }
 
+    /// Finds the ends of all partitions, which have these high watermarks.
+    pub(crate) async fn find_ends(&self, highs: Vec<u64>) -> Result<(), LogError> {
+        let finds = (0..).zip(highs);
+        let finds = finds.map(|(partition, high)| self.find_end(partition, high));
+        let mut finds = stream::iter(finds).buffer_unordered(FINDS);
+        while let Some(found) = finds.next().await {
+            found?;
+        }
+        Ok(())
+    }
+
     /// Finds the end of a partition: behind the last record that is ours. Others behind it are counted,
     /// and nobody has to wait for something that they hide.
     pub(crate) async fn find_end(&self, partition: u32, high: u64) -> Result<(), LogError> {
@@ -217,6 +232,12 @@ impl Reader {
             cursor.lock().await.forget();
         }
         self.consumer.unassign()
+    }
+
+    /// Keeps everybody else from reading a partition.
+    #[cfg(test)]
+    pub(crate) async fn hold(&self, partition: u32) -> impl Sized + '_ {
+        self.cursor(partition).unwrap().lock().await
     }
 
     /// How many partitions are fetched.

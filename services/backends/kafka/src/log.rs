@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use tokio::task::spawn_blocking;
 
 use crate::admin::Admin;
-use crate::assign::{ask_watermarks, assign};
+use crate::assign::{ask_all_watermarks, assign};
 use crate::client::{self, Context};
 use crate::cursor::Reader;
 use crate::error::OpenError;
@@ -74,9 +74,7 @@ impl KafkaLog {
         let consumer = Arc::new(consumer);
         let asked = Arc::clone(&consumer);
         let asked = spawn_blocking(move || {
-            let numbers = (0..partitions).filter_map(|each| i32::try_from(each).ok());
-            let marks = numbers.map(|number| ask_watermarks(&asked, &topic, number));
-            let marks = marks.collect::<Result<Vec<_>, _>>()?;
+            let marks = ask_all_watermarks(&asked, &topic, partitions)?;
             let ends: Vec<_> = marks.iter().map(|(_, high)| *high).collect();
             assign(&asked, &topic, &ends)?;
             Ok::<_, OpenError>(marks)
@@ -87,15 +85,14 @@ impl KafkaLog {
         let shared = Arc::new(Shared::new(routing, &known, settings.queue.get()));
         let watch = Watch::start(Arc::clone(&shared), Arc::clone(&consumer))?;
         let reader = Reader::new(Arc::clone(&shared), consumer);
-        let finds = (0..)
-            .zip(&marks)
-            .map(|(partition, (_, high))| reader.find_end(partition, *high));
-        for find in finds {
-            find.await.map_err(|source| OpenError::End {
+        let highs = marks.into_iter().map(|(_, high)| high).collect();
+        reader
+            .find_ends(highs)
+            .await
+            .map_err(|source| OpenError::End {
                 topic: rules.name.clone(),
                 source,
             })?;
-        }
         // From now on what is read here is fetched, and nothing else.
         reader.unfollow_all().await?;
         let config = client::producer(settings)?;

@@ -449,3 +449,34 @@ async fn only_what_is_followed_is_fetched() {
     readable.unwrap();
     assert_eq!(bed.stored().await, ["a", "b"]);
 }
+
+/// A partition whose end takes long to find holds up no other one, and each has its own.
+#[tokio::test]
+async fn ends_are_found_side_by_side() {
+    let bed = Bed::new().await;
+    let rules = TopicRules::of_log(&bed.settings, "input", PARTITIONS);
+    let beside = async || {
+        let (admin, key) = (asking(&bed.settings).unwrap(), SealKey::new(&[7; 32]));
+        let log = KafkaLog::attach(&bed.settings, &rules, key, admin).await;
+        log.unwrap()
+    };
+    let other = beside().await;
+    for (partition, records) in [(0, 2), (1, 3)] {
+        let batch = vec![Bytes::from_static(b"beside"); records];
+        soon(other.append(partition, batch)).await.unwrap();
+    }
+    let late = beside().await;
+    let ends = [0, 1].map(|partition| late.end(partition).value());
+    assert_eq!(ends, [2, 3]);
+    let held = bed.log.reader.hold(0).await;
+    let found = async {
+        while bed.log.end(1) != Offset::new(3) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(held);
+    };
+    let finds = bed.log.reader.find_ends(ends.to_vec());
+    let (finds, ()) = soon(async { tokio::join!(finds, found) }).await;
+    finds.unwrap();
+    assert_eq!(bed.log.end(0), Offset::new(2));
+}
