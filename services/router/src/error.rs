@@ -52,6 +52,15 @@ impl RouterError {
         }
     }
 
+    /// Whether a person must look. Owners that follow each other are how shards move, and what fails with
+    /// the log ends with it: the log says itself that it takes nothing.
+    pub(crate) const fn needs_a_person(&self, is_fixed: bool) -> bool {
+        match self {
+            Self::Store(_) => true,
+            other => other.is_final(is_fixed),
+        }
+    }
+
     /// Who is to blame, and whether to retry.
     pub const fn kind(&self) -> FaultKind {
         match self {

@@ -190,8 +190,13 @@ impl Events {
         tracing::info!(%shard, epoch, replayed, "shard claimed");
     }
 
-    pub(crate) fn gave_up(shard: ShardId, error: &RouterError) {
-        tracing::error!(%shard, %error, "shard given up");
+    /// The shard is claimed anew, here or elsewhere, unless nobody can before somebody has looked.
+    pub(crate) fn gave_up(shard: ShardId, error: &RouterError, needs_a_person: bool) {
+        if needs_a_person {
+            tracing::error!(%shard, %error, "shard given up");
+        } else {
+            tracing::warn!(%shard, %error, "shard given up");
+        }
     }
 
     pub(crate) fn handed_over(shard: ShardId) {
@@ -219,3 +224,6 @@ impl Events {
         tracing::warn!(%shard, "a connection node does not drain its stream");
     }
 }
+
+#[cfg(test)]
+mod tests;

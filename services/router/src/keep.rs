@@ -72,8 +72,9 @@ impl Keeper {
                     continue;
                 }
                 Err(error) => {
-                    Events::gave_up(shard, &error);
-                    if error.is_final(assigned.is_fixed()) {
+                    let is_fixed = assigned.is_fixed();
+                    Events::gave_up(shard, &error, error.needs_a_person(is_fixed));
+                    if error.is_final(is_fixed) {
                         return;
                     }
                     if matches!(error, RouterError::Fenced) {
