@@ -378,12 +378,14 @@ pub fn stores(
         }
         Some(("journal", _)) => {
             let [shards, push] = logs.journals.as_ref().ok_or_else(no_journal)?;
-            let journals = |log| Stores::Journals {
+            let journals = |log, whole| Stores::Journals {
                 log: Arc::clone(log),
                 key: seal.clone(),
+                whole,
             };
-            rows.shards = journals(shards);
-            rows.push = journals(push);
+            rows.shards = journals(shards, true);
+            // Wake-ups that are lost with rows come with the next message: nobody would wait for a person.
+            rows.push = journals(push, false);
         }
         _ => return Err(BackendError::Scheme(STATE_SCHEMES.to_owned())),
     }

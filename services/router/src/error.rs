@@ -14,7 +14,7 @@ pub enum RouterError {
     /// anew: what is on the disk is for a recovery to say.
     #[error("{0}: the log has to be opened anew")]
     LogFailed(&'static str),
-    /// The shard's rows do not reach back to what the log still has.
+    /// The shard's rows are not all there, or do not reach back to what the log still has.
     #[error("the store covers less than the log has dropped: restore the store from a copy")]
     LostRows,
     /// Another owner has claimed the shard.
@@ -36,6 +36,7 @@ impl From<JournalError> for RouterError {
         match error {
             JournalError::Fenced => Self::Outrun,
             JournalError::Log(error) => Self::Log(error),
+            JournalError::Store(StoreError::Torn) => Self::LostRows,
             JournalError::Store(error) => Self::Store(error),
         }
     }

@@ -62,6 +62,8 @@ pub struct Journal {
     pub shard: ShardId,
     /// The deployment's key.
     pub key: SealKey,
+    /// Whether rows are refused whose beginning is lost ([`StoreError::Torn`]), or taken for all there are.
+    pub whole: bool,
 }
 
 impl Journal {
@@ -108,14 +110,8 @@ impl Journal {
         empty: Arc<dyn StateStore>,
     ) -> Result<(Replay, Offset), JournalError> {
         let partition = self.shard.index();
-        let mut replay = Replay::new(self.shard, self.key.clone(), empty);
-        self.log.refresh(partition).await?;
-        let mut tail = self.tail(self.log.floor(partition));
-        while tail.next() < self.log.end(partition) {
-            for record in tail.next_batch().await? {
-                replay.apply(&record)?;
-            }
-        }
+        let mut replay = self.replay(empty);
+        let mut tail = self.read_into(&mut replay).await?;
         let epoch = replay.epoch().next();
         let claim = Entry::Claim { epoch, nonce }.seal(self.shard, &self.key);
         match self.log.append(partition, vec![claim]).await {
@@ -132,6 +128,23 @@ impl Journal {
             return Err(JournalError::Fenced);
         }
         Ok((replay, tail.next()))
+    }
+
+    fn replay(&self, empty: Arc<dyn StateStore>) -> Replay {
+        Replay::new(self.shard, self.key.clone(), empty, self.whole)
+    }
+
+    /// Reads everything that there is by now.
+    async fn read_into(&self, replay: &mut Replay) -> Result<Tail, JournalError> {
+        let partition = self.shard.index();
+        self.log.refresh(partition).await?;
+        let mut tail = self.tail(self.log.floor(partition));
+        while tail.next() < self.log.end(partition) {
+            for record in tail.next_batch().await? {
+                replay.apply(&record)?;
+            }
+        }
+        Ok(tail)
     }
 
     fn tail(&self, from: Offset) -> Tail {
@@ -193,7 +206,9 @@ impl JournalStore {
 
     /// Appends a commit, and sees to it that it counts. The first offset of its records.
     async fn append(&self, writing: &mut Writing, parts: Vec<Part>) -> Result<Offset, StoreError> {
-        let Journal { log, shard, key } = &self.journal;
+        let Journal {
+            log, shard, key, ..
+        } = &self.journal;
         let seal = |part| Entry::Change(part).seal(*shard, key);
         let records: Vec<Bytes> = parts.into_iter().map(seal).collect();
         let count = u64::try_from(records.len()).unwrap_or(u64::MAX);

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// Another owner took the rows over: nothing of this one counts any more.
     #[error("another owner has the rows of the shard")]
     Fenced,
+    /// What there is of the rows begins in the middle: others were before it, and are gone.
+    #[error("the rows of the shard are not all there: the beginning of their journal is lost")]
+    Torn,
     /// The database below failed.
     #[error("the shard store failed: {0}")]
     Failed(String),

@@ -24,6 +24,8 @@ pub enum Stores {
         log: Arc<dyn Log>,
         /// The deployment's key.
         key: SealKey,
+        /// Whether a shard is refused of whose rows the beginning is lost.
+        whole: bool,
     },
     /// On this node, which owns these shards as long as it lives.
     Kept(BTreeMap<ShardId, Arc<dyn StateStore>>),
@@ -45,11 +47,12 @@ impl Stores {
     /// [`StoreError::Failed`] for a shard that is not kept here.
     pub async fn open(&self, shard: ShardId) -> Result<Arc<dyn StateStore>, JournalError> {
         match self {
-            Self::Journals { log, key } => {
+            Self::Journals { log, key, whole } => {
                 let journal = Journal {
                     log: Arc::clone(log),
                     shard,
                     key: key.clone(),
+                    whole: *whole,
                 };
                 let empty = || Arc::new(MemoryStore::default()) as Arc<dyn StateStore>;
                 let rows = timeout(PATIENCE, journal.take_over(random_array(), empty)).await;

@@ -83,6 +83,7 @@ impl World {
         let stores = Stores::Journals {
             log: Arc::clone(journal) as Arc<dyn Log>,
             key: self.seal.clone(),
+            whole: false,
         };
         self.start_with(Arc::new(client), assignment, stores)
     }

@@ -63,6 +63,7 @@ impl Shared {
         let stores = Stores::Journals {
             log: power.log(&self.journals),
             key: SealKey::new(&[4; 32]),
+            whole: true,
         };
         let deps = (Assignment::Told(assigned), stores, None);
         Node {
@@ -160,6 +161,7 @@ async fn rows_that_were_taken_by_nobody_are_taken_back() {
     let thief = Stores::Journals {
         log: Arc::clone(&shared.journals),
         key: SealKey::new(&[4; 32]),
+        whole: true,
     };
     drop(thief.open(home).await.unwrap());
     let mut device = node.gateway.online(user).await;

@@ -68,6 +68,11 @@ impl Pass {
         Ok(again)
     }
 
+    /// Whether what is written with it begins a pass, as what lies at a floor does.
+    pub(super) const fn is_first(&self) -> bool {
+        self.began.is_none()
+    }
+
     /// Notes where the slice was written; a floor if one is due, with which the next pass begins.
     pub(super) fn wrote(&mut self, first: Offset) -> Option<Offset> {
         let began = *self.began.get_or_insert(first);

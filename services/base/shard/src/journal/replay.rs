@@ -29,11 +29,19 @@ pub(super) struct Replay {
     owner: Option<[u8; 16]>,
     gathering: Option<Gathering>,
     pass: Pass,
+    has_rows: bool,
+    /// Whether the first commit must be one behind which all rows are.
+    needs_all: bool,
     strangers: u64,
 }
 
 impl Replay {
-    pub(super) fn new(shard: ShardId, key: SealKey, store: Arc<dyn StateStore>) -> Self {
+    pub(super) fn new(
+        shard: ShardId,
+        key: SealKey,
+        store: Arc<dyn StateStore>,
+        needs_all: bool,
+    ) -> Self {
         Self {
             shard,
             key,
@@ -42,6 +50,8 @@ impl Replay {
             owner: None,
             gathering: None,
             pass: Pass::default(),
+            has_rows: false,
+            needs_all,
             strangers: 0,
         }
     }
@@ -54,6 +64,11 @@ impl Replay {
     /// Who claimed the newest epoch; none if the claim is below the floor.
     pub(super) const fn owner(&self) -> Option<[u8; 16]> {
         self.owner
+    }
+
+    /// Whether a commit counted.
+    pub(super) const fn has_rows(&self) -> bool {
+        self.has_rows
     }
 
     /// Records that were passed over because this deployment did not seal them for this shard.
@@ -69,7 +84,8 @@ impl Replay {
     /// Applies one record.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] for a record of ours that cannot be read: rows would be missing.
+    /// [`StoreError::Damaged`] for a record of ours that cannot be read, [`StoreError::Torn`] if the first
+    /// commit is not one behind which all rows are: rows would be missing.
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), StoreError> {
         match Entry::open(self.shard, &record.payload, &self.key) {
             Ok(Entry::Claim { epoch, nonce }) => self.claimed(epoch, nonce),
@@ -115,7 +131,11 @@ impl Replay {
         gathering.parts += 1;
         gathering.rows.extend(part.rows);
         match part.pass {
+            Some(pass) if self.needs_all && !self.has_rows && !pass.is_first() => {
+                return Err(StoreError::Torn);
+            }
             Some(mut pass) => {
+                self.has_rows = true;
                 self.store.commit(part.replay_from, &gathering.rows)?;
                 // The floor, if one was due, was its owner's to raise; the next is ours.
                 pass.wrote(gathering.first);

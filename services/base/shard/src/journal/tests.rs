@@ -20,6 +20,7 @@ fn journal(log: &Arc<MemoryLog>) -> Journal {
         log: Arc::<MemoryLog>::clone(log),
         shard: ShardId::new(0),
         key: SealKey::new(&[7; 32]),
+        whole: true,
     }
 }
 
@@ -371,6 +372,32 @@ fn a_floor_that_moves_begins_the_reading_anew() {
     let next = runtime.block_on(hooked.take_over([2; 16], empty)).unwrap();
     assert!(log.floor(0) > before);
     assert_eq!((begun.get(), rows_of(&next).len()), (2, 1));
+}
+
+/// What lies at a floor begins a pass. Rows of which only a part is there are not taken for all, unless
+/// their owner can do without.
+#[test]
+fn rows_that_begin_in_the_middle_are_refused() {
+    let (runtime, log) = (runtime(), Arc::new(MemoryLog::new(1)));
+    let owner = take_over(&runtime, &log, 1);
+    for number in 1..=3 {
+        let rows = Rows::from([(vec![number], Some(Bytes::from_static(b"row")))]);
+        owner.commit(Offset::new(number.into()), &rows).unwrap();
+    }
+    let last = Offset::new(log.end(0).value() - 1);
+    runtime.block_on(log.raise_floor(0, last)).unwrap();
+    let empty = || -> Arc<dyn StateStore> { Arc::new(MemoryStore::default()) };
+    let end = log.end(0);
+    let refused = runtime.block_on(journal(&log).take_over([2; 16], empty));
+    let torn = JournalError::Store(StoreError::Torn).to_string();
+    assert_eq!(refused.unwrap_err().to_string(), torn);
+    assert_eq!(log.end(0), end, "claimed all the same");
+    let undemanding = Journal {
+        whole: false,
+        ..journal(&log)
+    };
+    let taken = runtime.block_on(undemanding.take_over([3; 16], empty));
+    assert!(rows_of(&taken.unwrap()).contains_key(&vec![3]));
 }
 
 /// A log that has less than it acknowledged is told of, and nothing is written over the hole.
