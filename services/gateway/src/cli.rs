@@ -1,6 +1,7 @@
 //! The command line.
 
 mod inspect;
+mod repair;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -63,6 +64,8 @@ enum Command {
     /// Asks the node on this machine where something is and why it waits. Ends with 3 if there is no such
     /// thing, and with 1 if that cannot be said now.
     Inspect(inspect::InspectArgs),
+    /// Mends what no node mends by itself, with a loss that somebody has to accept.
+    Repair(repair::RepairArgs),
     /// Runs every role, or some of them, in this process until SIGTERM; a second SIGTERM is fast.
     /// SIGHUP reads the partners again; a changed certificate is taken without it.
     Run {
@@ -146,6 +149,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             Ok(status) => return status,
             Err(error) => Err(error),
         },
+        Command::Repair(args) => mend(args),
         Command::Run { config, place } => serve(&config, &place),
         Command::Version => version(),
     };
@@ -219,6 +223,10 @@ fn check(path: &Path, place: &PlaceArgs) -> anyhow::Result<()> {
 
 fn look(args: inspect::InspectArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(inspect::inspect(args))
+}
+
+fn mend(args: repair::RepairArgs) -> anyhow::Result<()> {
+    runtime()?.block_on(repair::repair(args))
 }
 
 fn init(args: InitArgs) -> anyhow::Result<()> {

@@ -14,4 +14,5 @@ pub mod init;
 mod inspect;
 pub mod keyfiles;
 pub mod preflight;
+pub mod repair;
 pub mod secrets;

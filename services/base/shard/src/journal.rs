@@ -16,6 +16,7 @@
 //! What it does not do: read the input, or claim it. An owner claims both.
 
 mod entry;
+mod look;
 mod pass;
 mod replay;
 

@@ -13,6 +13,7 @@
 //! What it does not do: append, deliver, keep time. The router's owner of the shard does.
 
 mod account;
+mod anew;
 mod assignment;
 mod cells;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod stores;
 mod wake;
 
 pub use account::{MAX_BLOCKED, MAX_MAILBOX_BYTES, MAX_MAILBOX_ENTRIES, MAX_PEERS, MAX_PREKEYS};
+pub use anew::{Anew, AnewError, Remains};
 pub use assignment::{Assigned, Assignment};
 pub use checkpoint::Checkpoint;
 pub use dedupe::{DEDUPE_IDS, DEDUPE_TIME};

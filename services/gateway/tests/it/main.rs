@@ -10,6 +10,7 @@ mod inspect;
 mod killed;
 mod memory;
 mod raw;
+mod repair;
 mod slow;
 mod stand;
 mod traces;
