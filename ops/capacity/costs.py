@@ -64,9 +64,6 @@ def direct():
         yield f"cpu.login.{role}", "µs of CPU a login", "logins", f"{role}, for a full login", micros(role, "logins")
         at_rest = lambda run, role=role: run["used"][f"cpu.{role}"] / run["seconds"]  # noqa: E731
         yield f"cpu.rest.{role}", "cores", "rest", f"{role}, when nobody asks anything of it", at_rest
-    for role in ("push", "router", "broker"):
-        us = "µs of CPU a wake-up"
-        yield f"cpu.wake.{role}", us, "away", f"{role}, with messages that wait and are fetched", micros(role, "woken")
     for topic in ("input", "state"):
         text = f"topic {topic}, one copy, {SMALL_BYTES} bytes of body"
         yield f"log.message.{topic}", "bytes a message", "saturated", text, per(f"topic.{topic}")
@@ -109,12 +106,30 @@ def growth():
         yield f"log.kib.{topic}", "bytes a KiB", f"topic {topic}", f"topic.{topic}", 1.0
 
 
+def wakings():
+    """(name, unit, meaning, role) of what a wake-up costs beside the messages for which it is: those are
+    counted as messages, and what else it takes to keep them and to come back for them is counted here."""
+    for role in ("push", "router", "connection", "broker"):
+        text = f"{role}, and what it takes to keep messages and to come back for them"
+        yield f"cpu.wake.{role}", "µs of CPU a wake-up", text, role
+
+
+def beside_rest(runs, rests):
+    """Runs without what each process uses when nobody asks anything of it."""
+    cores = {f"cpu.{role}": statistics.median(run["used"][f"cpu.{role}"] / run["seconds"] for run in rests) for role in ROLES}
+    for run in runs:
+        net = {name: max(0.0, run["used"][name] - share * run["seconds"]) for name, share in cores.items()}
+        yield run | {"used": run["used"] | net}
+
+
 def constants(runs):
     """All constants, by name."""
     parts = {part: [run for run in runs if run["part"] == part] for part in PARTS}
     missing = [part for part, found in parts.items() if not found]
     if missing:
         raise Missing(f"no round of {', '.join(missing)}: measure run {' '.join(missing)}")
+    for part in set(PARTS) - {"rest"}:
+        parts[part] = list(beside_rest(parts[part], parts["rest"]))
     found = {}
     for name, unit, part, meaning, value in direct():
         rounds = parts[part]
@@ -125,6 +140,11 @@ def constants(runs):
         kib = (LARGE_BYTES - SMALL_BYTES) / 1024
         values = [(per(counter, scale)(large) - per(counter, scale)(small)) / kib for small, large in pairs]
         found[name] = constant(values, unit, meaning, [large for _, large in pairs])
+    for name, unit, meaning, role in wakings():
+        message = found[f"cpu.message.{role}"]["value"]
+        rounds = parts["away"]
+        values = [micros(role, "woken")(run) - message * run["delivered"] / run["woken"] for run in rounds]
+        found[name] = constant(values, unit, meaning, rounds)
     return found
 
 
@@ -188,7 +208,8 @@ def self_test():
     """Numbers that were worked out by hand."""
 
     def run(part, **more):
-        used = {f"cpu.{role}": 2.0 for role in ROLES}
+        # 0.05 cores at rest, and twice a second's work in ten beside it.
+        used = {f"cpu.{role}": 0.5 if part == "rest" else 2.5 for role in ROLES}
         used |= {"topic.input": 1_000_000, "topic.state": 500, "topic.wake": 300, "topic.wake-state": 200}
         used |= {"redis.commands": 50, "rss.connection.end": 9_000_000, "rss.router.end": 5_000_000}
         return {
@@ -201,8 +222,11 @@ def self_test():
     found = constants(runs)
     assert found["cpu.message.router"]["value"] == 2000.0 and found["cpu.message.router"]["part"] == "half"
     assert found["cpu.login.identity"]["value"] == 20_000.0
-    assert found["cpu.rest.router"]["value"] == 0.2
-    assert found["cpu.wake.push"]["value"] == 400_000.0
+    assert found["cpu.rest.router"]["value"] == 0.05
+    # 2 s over 5 wake-ups, which are for 1,000 messages of 2,000 µs: nothing is left.
+    assert found["cpu.wake.push"]["value"] == 0.0
+    dear = [run("away", used=runs[0]["used"] | run("away")["used"] | {"cpu.push": 3.5}) if each["part"] == "away" else each for each in runs]
+    assert constants(dear)["cpu.wake.push"]["value"] == 200_000.0
     assert found["log.message.input"]["value"] == 1000.0 and found["log.wake"]["value"] == 100.0
     assert found["memory.session.connection"]["value"] == 8000.0
     assert found["memory.session.router"]["value"] == 1000.0
@@ -211,7 +235,7 @@ def self_test():
     assert found["cpu.idle.router"]["value"] == 200.0
     assert found["cpu.kib.router"]["value"] == 0.0, "large and small cost the same here"
     # Large ones that are twice as dear, over 3.5 KiB.
-    dear = [run("large", used=runs[0]["used"] | {"cpu.router": 9.0}) if each["part"] == "large" else each for each in runs]
+    dear = [run("large", used=run("large")["used"] | {"cpu.router": 9.5}) if each["part"] == "large" else each for each in runs]
     assert constants(dear)["cpu.kib.router"]["value"] == 2000.0
     # Three rounds: the median and its bounds; noise is counted and not hidden.
     more = [run("half", delivered=500), run("half", delivered=4000, foreign=9.0)]

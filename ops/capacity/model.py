@@ -153,17 +153,16 @@ class Plan:
         for role in ("connection", "router"):
             cores = self["deliveries"] * self.message(role) + self["logins"] * self.cost(f"cpu.login.{role}") / 1e6
             cores += of.sessions * self.cost(f"cpu.idle.{role}") / 1e6
-            formula = "deliveries × (message + kib × (KiB − 0.5)) + logins × login + sessions × idle"
-            if role == "router":
-                cores += self["wakes"] * self.cost("cpu.wake.router") / 1e6
-                formula += " + wakes × wake"
+            cores += self["wakes"] * self.cost(f"cpu.wake.{role}") / 1e6
+            formula = "deliveries × (message + kib × (KiB − 0.5)) + logins × login + sessions × idle + wakes × wake"
             self.line(f"cores.{role}", cores, "cores", formula)
         cores = self["logins"] * self.cost("cpu.login.identity") / 1e6
         self.line("cores.identity", cores, "cores", "logins × login")
         self.line("cores.push", self["wakes"] * self.cost("cpu.wake.push") / 1e6, "cores", "wakes × wake")
         cores = self["deliveries"] * self.message("broker") + self["logins"] * self.cost("cpu.login.broker") / 1e6
+        cores += self["wakes"] * self.cost("cpu.wake.broker") / 1e6
         cores *= 1 + (of.replicas - 1) * self.guess("copy")
-        formula = "(deliveries × message + logins × login) × (1 + (replicas − 1) × copy)"
+        formula = "(deliveries × message + logins × login + wakes × wake) × (1 + (replicas − 1) × copy)"
         self.line("cores.broker", cores, "cores", formula)
         commands = self["deliveries"] * self.cost("redis.message") + self["logins"] * self.cost("redis.login")
         self.line("redis", commands, "commands/s", "deliveries × message + logins × login")
@@ -189,12 +188,12 @@ class Plan:
         of = self.volumes
         room = of.node_cores * of.use
         for role in ("connection", "router", "identity", "push"):
-            needed = self[f"cores.{role}"] / room
-            formula = f"max(2, cores.{role} / (node_cores × use)) + 2"
+            needed = self[f"cores.{role}"] / (room - self.cost(f"cpu.rest.{role}"))
+            formula = f"max(2, cores.{role} / (node_cores × use − rest)) + 2"
             if role == "connection":
                 by_sessions = of.sessions / (self.limit("connections") * of.use)
                 needed = max(needed, by_sessions)
-                formula = "max(2, cores.connection / (node_cores × use), sessions / (connections × use)) + 2"
+                formula = "max(2, cores.connection / (node_cores × use − rest), sessions / (connections × use)) + 2"
             # One may be lost while another is being replaced.
             self.line(f"nodes.{role}", max(2, math.ceil(needed)) + 2, "nodes", formula)
 

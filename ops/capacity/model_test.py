@@ -18,6 +18,7 @@ def constants():
     """Every constant that a measurement has, with values for arithmetic."""
     found = dict.fromkeys((name for name, *_ in measured.direct()), 0.0)
     found |= dict.fromkeys((name for name, *_ in measured.growth()), 0.0)
+    found |= dict.fromkeys((name for name, *_ in measured.wakings()), 0.0)
     found |= {f"cpu.message.{role}": value for role, value in CPU.items()}
     found |= {
         "cpu.kib.router": 10.0, "cpu.login.identity": 200.0, "cpu.login.connection": 400.0, "cpu.wake.push": 300.0,
