@@ -1,5 +1,6 @@
 //! Who a client is, and the keys of its peers: what a connection node asks of the identity service.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -65,7 +66,14 @@ pub enum Revocation {
     },
     /// All sessions of the partner: suspended or removed.
     Partner(PartnerId),
+    /// All sessions but those of these partners, of whom it is certain that nothing was revoked while
+    /// revocations could not be heard.
+    AllBut(Arc<BTreeSet<PartnerId>>),
 }
+
+/// What logins rest on, by active partner: a digest that stays the same as long as no session of the
+/// partner had to end.
+pub type Grounds = BTreeMap<PartnerId, Box<[u8]>>;
 
 /// The identity service.
 #[async_trait]
@@ -107,6 +115,10 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As `Directory::prekey_count`.
     async fn prekey_count(&self, account: AccountId) -> Result<PrekeyCount, Fault>;
+
+    /// What logins rest on now. Who missed revocations may keep the sessions of partners whose ground is
+    /// what it was before; a suspension that began and ended in between does not show.
+    fn grounds(&self) -> Grounds;
 
     /// Sessions that must end, from now on. A receiver that lags must end all sessions that it
     /// cannot clear.

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use entente_core::{AccountId, Bundle, Fault, PrekeyCount, PrekeyUpload, Secret, Timestamp};
 use entente_node::Tasks;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +18,11 @@ use tonic::{Request, Response, Status};
 
 use crate::IdentityClient;
 use crate::directory::BlockChange;
-use crate::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
+use crate::identity::{Credential, FastToken, Grounds, Identity, LoggedIn, Revocation};
 use crate::wire::fault::status_of;
 use crate::wire::generated as proto;
 use crate::wire::generated::identity_client::IdentityClient as Generated;
-use crate::wire::revocations::{Ear, notice};
+use crate::wire::revocations::{Ear, notice, standing};
 use crate::wire::words::{bad_answer, bad_request, subject};
 use crate::wire::{MESSAGE_BYTES, Malformed, call, keys, words};
 
@@ -112,6 +112,11 @@ impl Identity for Remote {
         let of = words::of_account(account);
         let answer = call(of, async |request| client.count_prekeys(request).await).await?;
         Ok(keys::read_count(answer))
+    }
+
+    /// Of nobody: who hears through this one misses what it misses.
+    fn grounds(&self) -> Grounds {
+        Grounds::new()
     }
 
     fn revocations(&self) -> broadcast::Receiver<Revocation> {
@@ -238,7 +243,12 @@ impl proto::identity_server::Identity for Serving {
     ) -> Result<Response<Self::RevocationsStream>, Status> {
         // Subscribed before the response begins: the caller counts from its headers.
         let notices = BroadcastStream::new(self.identity.revocations());
-        let notices = notices.map(|heard| Ok(notice(heard.ok())));
+        let first = standing(&self.identity.grounds());
+        let identity = self.identity.clone();
+        let notices = notices.flat_map(move |heard| {
+            stream::iter([notice(heard.ok()), standing(&identity.grounds())])
+        });
+        let notices = stream::iter([first]).chain(notices).map(Ok);
         let ended = self.ending.clone().cancelled_owned();
         Ok(Response::new(Box::pin(notices.take_until(ended))))
     }

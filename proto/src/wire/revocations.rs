@@ -2,15 +2,18 @@
 //!
 //! In: the server stream. Out: a broadcast, as the local service has one.
 //!
-//! A stream that breaks loses notices. So does a reader that is slow, and the rule is the same: it
-//! must end what it cannot clear. Hence after every gap all receivers are made to lag: as many
+//! A stream that breaks loses notices. What logins rest on comes first in the next one: the sessions of a
+//! partner of whom that is what it was when the last stream broke may stay, and all others end. Of a
+//! service that says nothing of the kind, and of one that lost notices itself, the rule is that of a reader
+//! that is slow: it must end what it cannot clear. Hence all receivers are made to lag: as many
 //! notices as the broadcast holds, and one more, are sent, of a key that no partner can have.
 //!
 //! **Invariants**
-//! - A receiver gets every notice that the service gave since it subscribed, or an error that says
-//!   it lagged.
+//! - A receiver gets every notice that the service gave since it subscribed, or one that ends whomever a
+//!   missed one may have meant, or an error that says it lagged.
 //! - A login is granted only if the stream stood from before it was asked for until it was answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use entente_core::{Fault, FaultKind};
@@ -21,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::identity::Revocation;
+use crate::identity::{Grounds, Revocation};
 use crate::wire::CALL_DEADLINE;
 use crate::wire::fault::LOST;
 use crate::wire::generated as proto;
@@ -32,6 +35,9 @@ use crate::wire::words::read_partner;
 const BEHIND: usize = 256;
 /// How long to wait before the stream is opened again; it doubles up to the longest wait.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A stream that stands.
+type Notices = Streaming<proto::RevocationNotice>;
+
 /// The longest wait: for so long after the service is back, nobody can log in.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A key id with a control character, which no JWK set of a partner may hold: it ends no session.
@@ -68,6 +74,7 @@ impl Ear {
             client,
             told: told.clone(),
             stands,
+            known: None,
         };
         tasks.spawn("revocations", async move {
             tokio::select! {
@@ -118,6 +125,8 @@ struct Listener {
     client: Generated<Channel>,
     told: broadcast::Sender<Revocation>,
     stands: watch::Sender<u64>,
+    /// What logins rested on when that was heard last.
+    known: Option<Grounds>,
 }
 
 /// For as long as the stream stands; also a listener that is cancelled leaves a gap behind.
@@ -140,13 +149,11 @@ impl Listener {
     async fn run(mut self) {
         let mut pause = PAUSE;
         loop {
-            if let Ok(notices) = self.open().await {
+            if let Ok((notices, now)) = self.open().await {
                 pause = PAUSE;
-                // Before the first stream nobody was logged in through here: nothing was missed.
-                if *self.stands.borrow() > 0 {
-                    self.lag();
-                }
-                let standing = Standing::begin(&self.stands);
+                self.clear(now);
+                let stands = self.stands.clone();
+                let standing = Standing::begin(&stands);
                 self.follow(notices).await;
                 drop(standing);
             }
@@ -155,18 +162,47 @@ impl Listener {
         }
     }
 
-    async fn open(&mut self) -> Result<Streaming<proto::RevocationNotice>, Fault> {
+    /// A stream, and what logins rest on at its begin. A service of the version before says nothing of
+    /// that, and nothing at all before something is revoked.
+    async fn open(&mut self) -> Result<(Notices, Option<Grounds>), Fault> {
         let opening = self.client.revocations(proto::RevocationsRequest {});
         let opened = timeout(CALL_DEADLINE, opening).await;
         let opened = opened.map_err(|_| LOST)?.map_err(|_| LOST)?;
-        Ok(opened.into_inner())
+        let mut notices = opened.into_inner();
+        let Ok(first) = timeout(CALL_DEADLINE, notices.message()).await else {
+            return Ok((notices, None));
+        };
+        let first = first.map_err(|_| LOST)?.ok_or(LOST)?;
+        match read_notice(first) {
+            Some(Said::Standing(now)) => Ok((notices, Some(now))),
+            // Sessions that it means end with all others.
+            Some(Said::Revoked(_)) | None => Ok((notices, None)),
+        }
     }
 
-    async fn follow(&self, mut notices: Streaming<proto::RevocationNotice>) {
+    /// Ends whomever a notice may have meant that came since the last stream.
+    fn clear(&mut self, now: Option<Grounds>) {
+        let before = std::mem::replace(&mut self.known, now);
+        match (before, &self.known) {
+            // Before the first stream nobody was logged in through here: nothing was missed.
+            _ if *self.stands.borrow() == 0 => {}
+            (Some(before), Some(now)) => {
+                let same = before
+                    .iter()
+                    .filter(|(who, ground)| now.get(who) == Some(*ground));
+                let kept = same.map(|(who, _)| *who).collect();
+                // Nobody listens yet, or nobody any more.
+                drop(self.told.send(Revocation::AllBut(Arc::new(kept))));
+            }
+            (None, _) | (_, None) => self.lag(),
+        }
+    }
+
+    async fn follow(&mut self, mut notices: Notices) {
         while let Ok(Some(notice)) = notices.message().await {
             match read_notice(notice) {
-                // Nobody listens yet, or nobody any more.
-                Some(revocation) => drop(self.told.send(revocation)),
+                Some(Said::Standing(now)) => self.known = Some(now),
+                Some(Said::Revoked(revocation)) => drop(self.told.send(revocation)),
                 None => self.lag(),
             }
         }
@@ -197,22 +233,51 @@ pub(super) fn notice(revocation: Option<Revocation>) -> proto::RevocationNotice 
             kid: kid.into_string(),
         }),
         Some(Revocation::Partner(partner)) => Notice::Partner(partner.number().into()),
-        None => Notice::Lagged(proto::Lagged {}),
+        // A reader of ours tells partners apart by what it knows itself.
+        Some(Revocation::AllBut(_)) | None => Notice::Lagged(proto::Lagged {}),
     };
     proto::RevocationNotice {
         notice: Some(notice),
     }
 }
 
-/// What is revoked; none for a gap, and for what cannot be read, as it may revoke anything.
-fn read_notice(notice: proto::RevocationNotice) -> Option<Revocation> {
+/// The notice of what logins rest on.
+pub(super) fn standing(grounds: &Grounds) -> proto::RevocationNotice {
+    let grounds = grounds.iter().map(|(partner, digest)| proto::Ground {
+        partner: partner.number().into(),
+        digest: digest.to_vec().into(),
+    });
+    let standing = proto::Standing {
+        grounds: grounds.collect(),
+    };
+    proto::RevocationNotice {
+        notice: Some(proto::revocation_notice::Notice::Standing(standing)),
+    }
+}
+
+/// A notice.
+enum Said {
+    Revoked(Revocation),
+    Standing(Grounds),
+}
+
+/// What a notice says; none for a gap, and for what cannot be read, as it may revoke anything.
+fn read_notice(notice: proto::RevocationNotice) -> Option<Said> {
     use proto::revocation_notice::Notice;
-    match notice.notice? {
-        Notice::Key(key) => Some(Revocation::Key {
+    let revocation = match notice.notice? {
+        Notice::Key(key) => Revocation::Key {
             partner: read_partner(key.partner).ok()?,
             kid: key.kid.into_boxed_str(),
-        }),
-        Notice::Partner(number) => read_partner(number).ok().map(Revocation::Partner),
-        Notice::Lagged(_) => None,
-    }
+        },
+        Notice::Partner(number) => Revocation::Partner(read_partner(number).ok()?),
+        Notice::Lagged(_) => return None,
+        Notice::Standing(standing) => {
+            let grounds = standing.grounds.into_iter().map(|ground| {
+                let partner = read_partner(ground.partner).ok()?;
+                Some((partner, ground.digest.to_vec().into_boxed_slice()))
+            });
+            return grounds.collect::<Option<_>>().map(Said::Standing);
+        }
+    };
+    Some(Said::Revoked(revocation))
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use entente_core::{FaultKind, PartnerId, Secret};
+use entente_proto::IdentityClient;
 use entente_proto::identity::{Credential, Revocation};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::bench::{WAYS, Way, account, identity, soon};
+use crate::bench::{Bench, WAYS, Way, account, identity, soon};
 use crate::calls::answers;
 use crate::services::{Answers, Script};
 
@@ -23,6 +24,29 @@ fn key(kid: &str) -> Revocation {
 
 fn token() -> Credential {
     Credential::Token(Secret::new("jwt".to_owned()))
+}
+
+/// What the service says that logins rest on.
+fn grounds(script: &Script<Answers>, said: &[(u16, u8)]) {
+    let said = said.iter();
+    *script.grounds.lock() = said
+        .map(|(number, digest)| (partner(*number), Box::from([*digest])))
+        .collect();
+}
+
+/// Breaks the stream, and waits for the next one, at whose begin the service says that.
+async fn gap(
+    script: &Script<Answers>,
+    client: &IdentityClient,
+    bench: &Option<Bench>,
+    said: &[(u16, u8)],
+) {
+    grounds(script, said);
+    bench.as_ref().unwrap().cut();
+    listeners(script, 0).await;
+    let mended = async { while client.login(account(1, 2), token()).await.is_err() {} };
+    soon(mended).await;
+    listeners(script, 1).await;
 }
 
 /// Until the service has so many listeners.
@@ -92,21 +116,30 @@ async fn a_listener_that_is_slow_lags() {
     }
 }
 
-/// What was revoked while the stream was down is covered by a lag, before any new login.
+/// Users of partners of whom something may have been revoked while the stream was down end, before any
+/// new login, and nobody else.
 #[tokio::test]
-async fn a_gap_in_the_stream_is_heard_as_lag() {
+async fn a_gap_in_the_stream_ends_those_whose_ground_changed() {
     let script = Script::new(Ok(answers()), false);
+    grounds(&script, &[(1, 0), (2, 0), (3, 0)]);
     let (client, bench) = identity(Way::Wire, Arc::clone(&script) as _).await;
     soon(client.login(account(1, 2), token())).await.unwrap();
     let mut ear = client.revocations();
     assert!(ear.is_empty(), "the first stream is no gap");
-    bench.as_ref().unwrap().cut();
-    listeners(&script, 0).await;
-    let mended = async { while client.login(account(1, 2), token()).await.is_err() {} };
-    soon(mended).await;
-    assert!(matches!(soon(ear.recv()).await, Err(RecvError::Lagged(_))));
-    listeners(&script, 1).await;
-    let mut ear = client.revocations();
+    // What a revocation leaves behind comes after it, and is known before the next one.
+    grounds(&script, &[(1, 9), (2, 0), (3, 0)]);
+    for kid in ["first", "second"] {
+        script.revoked.send(key(kid)).unwrap();
+        assert_eq!(soon(ear.recv()).await, Ok(key(kid)));
+    }
+    gap(&script, &client, &bench, &[(1, 9), (2, 1), (4, 0)]).await;
+    let kept = |numbers: &[u16]| {
+        let kept = numbers.iter().map(|number| partner(*number)).collect();
+        Ok(Revocation::AllBut(Arc::new(kept)))
+    };
+    assert_eq!(soon(ear.recv()).await, kept(&[1]));
+    gap(&script, &client, &bench, &[(1, 9), (2, 1), (4, 0)]).await;
+    assert_eq!(soon(ear.recv()).await, kept(&[1, 2, 4]));
     script.revoked.send(key("after")).unwrap();
     assert_eq!(soon(ear.recv()).await, Ok(key("after")));
 }

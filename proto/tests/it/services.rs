@@ -11,7 +11,7 @@ use entente_proto::directory::BlockChange;
 use entente_proto::edge::{
     EdgeId, EdgeSender, EdgeStream, Inbound, Router, STREAM_BATCHES, StreamId, ToEdge,
 };
-use entente_proto::identity::{Credential, FastToken, LoggedIn, Revocation};
+use entente_proto::identity::{Credential, FastToken, Grounds, LoggedIn, Revocation};
 use entente_proto::{Directory, Identity};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
@@ -71,6 +71,7 @@ pub(crate) struct Script<T> {
     pub(crate) in_flight: Arc<()>,
     pub(crate) hang: bool,
     pub(crate) revoked: broadcast::Sender<Revocation>,
+    pub(crate) grounds: Mutex<Grounds>,
 }
 
 /// All that a service may answer.
@@ -95,6 +96,7 @@ impl Script<Answers> {
             in_flight: Arc::default(),
             hang,
             revoked,
+            grounds: Mutex::default(),
         })
     }
 
@@ -202,6 +204,10 @@ impl Identity for Script<Answers> {
 
     async fn prekey_count(&self, account: AccountId) -> Result<PrekeyCount, Fault> {
         Directory::prekey_count(self, account).await
+    }
+
+    fn grounds(&self) -> Grounds {
+        self.grounds.lock().clone()
     }
 
     fn revocations(&self) -> broadcast::Receiver<Revocation> {

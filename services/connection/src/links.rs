@@ -359,6 +359,7 @@ impl Basis {
         match revocation {
             Revocation::Key { partner, kid } => self.partner == *partner && self.kid == *kid,
             Revocation::Partner(partner) => self.partner == *partner,
+            Revocation::AllBut(kept) => !kept.contains(&self.partner),
         }
     }
 }

@@ -126,6 +126,11 @@ mod tests {
         assert!(!revocations.since(mark, &basis(2, "b")));
         revocations.remember(Revocation::Partner(PartnerId::new(2).unwrap()));
         assert!(revocations.since(mark, &basis(2, "b")));
+        let mark = revocations.mark();
+        let kept = [PartnerId::new(2).unwrap()].into();
+        revocations.remember(Revocation::AllBut(Arc::new(kept)));
+        assert!(revocations.since(mark, &basis(1, "c")));
+        assert!(!revocations.since(mark, &basis(2, "b")));
     }
 
     #[test]

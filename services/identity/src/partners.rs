@@ -18,8 +18,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use entente_core::PartnerId;
 use entente_egress::Policy;
-use entente_proto::identity::Revocation;
+use entente_proto::identity::{Grounds, Revocation};
 use parking_lot::Mutex;
+use ring::digest::{Context, SHA256};
 use tokio::sync::{broadcast, watch};
 
 pub use parse::PartnersError;
@@ -138,6 +139,16 @@ impl Registry {
         self.revocations.subscribe()
     }
 
+    /// What logins rest on now: of each active partner a digest of its revoked keys.
+    pub fn grounds(&self) -> Grounds {
+        let now = self.current.load();
+        let active = now.by_number.iter();
+        let active = active.filter(|(_, record)| record.state == State::Active);
+        active
+            .map(|(number, record)| (*number, ground(&record.revoked_keys)))
+            .collect()
+    }
+
     /// Ticks after each change.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -186,6 +197,15 @@ fn differences(before: &Partners, after: &Partners) -> Vec<Revocation> {
         });
     }
     ended
+}
+
+fn ground(revoked: &BTreeSet<Kid>) -> Box<[u8]> {
+    let mut digest = Context::new(&SHA256);
+    for kid in revoked {
+        digest.update(&kid.as_str().len().to_be_bytes());
+        digest.update(kid.as_str().as_bytes());
+    }
+    digest.finish().as_ref().into()
 }
 
 fn read(path: &Path) -> Result<String, PartnersError> {
@@ -282,6 +302,29 @@ mod tests {
             .unwrap();
         assert_eq!(ended.try_recv(), Ok(named("k2")));
         assert!(!registry.revoke(PartnerId::new(9).unwrap(), kid));
+    }
+
+    #[test]
+    fn grounds_change_with_what_ends_sessions_and_with_nothing_else() {
+        let registry = registry();
+        let first = registry.grounds();
+        assert_eq!(first.keys().collect::<Vec<_>>(), [&seven()]);
+        registry.replace(&text("active", "[]")).unwrap();
+        assert_eq!(registry.grounds(), first);
+        let mut all = vec![first.clone()];
+        for revoked in [r#"["k1"]"#, r#"["k1", "k2"]"#, r#"["k1k2"]"#] {
+            registry.replace(&text("active", revoked)).unwrap();
+            all.push(registry.grounds());
+        }
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+        registry.replace(&text("suspended", "[]")).unwrap();
+        assert!(registry.grounds().is_empty());
+        registry.replace(&text("active", "[]")).unwrap();
+        assert_eq!(registry.grounds(), first);
+        assert!(registry.revoke(seven(), Kid::new("k1").unwrap()));
+        assert_eq!(Some(&registry.grounds()), all.get(1));
     }
 
     #[test]

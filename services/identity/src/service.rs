@@ -7,7 +7,7 @@ use entente_core::{AccountId, Bundle, Fault, PrekeyCount, PrekeyUpload, Secret};
 use entente_egress::{Http, Policy};
 use entente_node::{Metrics, MetricsError};
 use entente_proto::directory::BlockChange;
-use entente_proto::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
+use entente_proto::identity::{Credential, FastToken, Grounds, Identity, LoggedIn, Revocation};
 use entente_proto::{DirectoryClient, IdentityClient};
 use entente_table::Table;
 use tokio::sync::{Semaphore, broadcast};
@@ -182,6 +182,10 @@ impl Identity for Service {
 
     async fn prekey_count(&self, account: AccountId) -> Result<PrekeyCount, Fault> {
         self.directory.prekey_count(account).await
+    }
+
+    fn grounds(&self) -> Grounds {
+        self.registry.grounds()
     }
 
     fn revocations(&self) -> broadcast::Receiver<Revocation> {

@@ -9,7 +9,7 @@ use entente_core::{
 };
 use entente_node::{AcceptMetrics, CallerLimits, Callers, Drain, Metrics, Readiness, Tasks};
 use entente_proto::directory::BlockChange;
-use entente_proto::identity::{Credential, FastToken, Identity, LoggedIn, Revocation};
+use entente_proto::identity::{Credential, FastToken, Grounds, Identity, LoggedIn, Revocation};
 use entente_proto::{EdgeId, IdentityClient, RouterClient};
 use entente_stanza::Jid;
 use entente_trace::Tracer;
@@ -127,6 +127,10 @@ impl Identity for StubIdentity {
             one_time: 3,
             kyber: 4,
         })
+    }
+
+    fn grounds(&self) -> Grounds {
+        Grounds::new()
     }
 
     fn revocations(&self) -> broadcast::Receiver<Revocation> {

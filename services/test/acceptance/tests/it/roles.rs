@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entente_acceptance::nodes::Deployment;
-use entente_acceptance::rolling::Rolling;
+use entente_acceptance::rolling::{Rolled, Rolling};
 use entente_acceptance::stand::User;
 use entente_kit::client::{Client, Event, Resumption, receipt_request};
 use entente_stanza::{Element, Ns, ns};
@@ -230,13 +230,13 @@ async fn nothing_acknowledged_is_lost_whichever_node_is_killed() {
     assert!(rolled.resumed > 0, "{rolled:?}");
 }
 
-/// A router that dies or is restarted costs no connection: its edges find it again, and go on where they
-/// were.
-async fn connections_outlive(orderly: bool) {
+/// Nodes behind the connections that die or are restarted cost no connection: its edges find a router
+/// again, and go on where they were, and no session ends for what identity may have revoked meanwhile.
+async fn connections_outlive(victims: Vec<&'static str>, orderly: bool) -> Rolled {
     let rolling = Rolling {
         program: program(),
         log: None,
-        victims: vec!["r2", "r1", "r2", "r1"],
+        victims,
         orderly,
         users: 4,
         between: Duration::from_secs(1),
@@ -246,18 +246,25 @@ async fn connections_outlive(orderly: bool) {
     assert!(rolled.findings.is_clean(), "{rolled:?}");
     assert_eq!(rolled.errors, Vec::<String>::new());
     assert!(rolled.findings.accepted > 100, "{rolled:?}");
-    assert!(rolled.in_flight > 0, "{rolled:?}");
     assert_eq!((rolled.resumed, rolled.rebound), (0, 0), "{rolled:?}");
+    rolled
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_outlive_routers_that_are_killed() {
-    connections_outlive(false).await;
+    let rolled = connections_outlive(vec!["r2", "r1", "r2", "r1"], false).await;
+    assert!(rolled.in_flight > 0, "{rolled:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_outlive_routers_that_are_restarted() {
-    connections_outlive(true).await;
+    let rolled = connections_outlive(vec!["r2", "r1", "r2", "r1"], true).await;
+    assert!(rolled.in_flight > 0, "{rolled:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_outlive_identity_nodes_that_are_killed() {
+    connections_outlive(vec!["i1", "i1"], false).await;
 }
 
 /// What an operator sees of it: who is ready, who is away, and the end of a node in order.
